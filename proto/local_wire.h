@@ -1,0 +1,168 @@
+// The unix socket between a pool and the clients of its machine, and between a pool and its supervisor.
+//
+// SOCK_SEQPACKET: one message a packet, a fixed struct (some with a tail of bytes), file descriptors beside it. Nothing
+// of this is on the way of a task: it carries attach, leases, memory and deaths. Whatever a client sends is checked:
+// wrong kind, size, index or state costs it the connection, never the pool.
+#pragma once
+
+#include <cstdint>
+
+#include "base/limits.h"
+
+namespace sheaf::wire {
+
+inline constexpr std::uint32_t kVersion = 1;
+
+enum class Kind : std::uint32_t {
+  // client -> pool
+  kAttach = 1,        // Attach, tail = job description (driver only); driver sends fds: [executable, stdout, stderr]
+  kAttached = 2,      // Header: control segment, slab and arena are mapped and the header is written
+  kMakeSegment = 3,   // MakeSegment -> kSegmentMade (fd) or kRefused
+  kSegmentMapped = 4, // SegmentName: the writer has mapped it; the pool seals it now. No answer
+  kOpenSegment = 5,   // SegmentName -> kSegmentOpened (fd, read-only) or kRefused
+  kDropSegment = 6,   // SegmentName: own segment, no longer used by anybody. No answer
+  kWant = 7,          // Want: how many workers this client could use now (level, not edge)
+  kReturnWorker = 8,  // PairName: an idle lease given back
+  kBlocked = 9,       // Blocked: the executor waits inside Get (1) or runs again (0)
+  kGoneAck = 10,      // PeerName: nothing of that dead client is in use here any more
+  kStartCall = 11,    // StartCall, tail = stored arguments: run in every worker of the job before its first task
+  kStatus = 12,       // Header -> kStatusReply with a JSON tail; needs no attach
+  kStop = 13,         // Header: drain and exit; needs no attach (same uid) -> kDone
+  kDetach = 14,       // Header: orderly goodbye
+  // pool -> client
+  kWelcome = 32,        // Welcome, fds: [page, control, slab 0, arena]
+  kRefused = 33,        // Refused, tail = text: what was wrong and what to do
+  kSegmentMade = 34,    // SegmentName, fd: read-write, not yet sealed
+  kSegmentOpened = 35,  // SegmentName, fd: read-only
+  kOpenOut = 36,        // OpenPair, fd: the worker's control segment. To the submitter: push to it from now on
+  kOpenIn = 37,         // OpenPair, fd: the submitter's control segment. To the worker: poll it from now on
+  kCloseOut = 38,       // PairName: to the submitter: stop pushing, recall, then kReturnWorker
+  kClosed = 39,         // PairName: to both, once the lease is over: the regions are free again
+  kGone = 40,           // Gone: that client is dead; its memory stays until you acknowledge
+  kForgotten = 41,      // PeerName: nobody uses the dead client's data: unmap it; borrows it made are void
+  kSegmentGone = 42,    // SegmentName: its owner dropped it: unmap
+  kRunStart = 43,       // StartCall with tail: to a worker, before its first kOpenIn
+  kDrain = 44,          // Header: to a worker: finish what is claimed and exit
+  kStatusReply = 45,    // Header, tail = JSON
+  kDone = 46,           // Header
+  // pool -> supervisor, supervisor -> pool
+  kSpawn = 64,    // Spawn, tail = cwd \0 argv... \0 env... (count in the struct), fds: [executable, stdout, stderr, worker socket]
+  kSpawned = 65,  // Spawned: pid, or errno
+  kExited = 66,   // Exited
+  kKill = 67,     // Exited.pid: SIGKILL it (a child of the supervisor only)
+};
+
+enum class Role : std::uint32_t { kDriver = 1, kWorker = 2 };
+enum class SegmentKind : std::uint32_t { kControl = 0, kSlab = 1, kArena = 2, kLarge = 3 };
+enum class Refusal : std::uint32_t {
+  kNone = 0,
+  kOutOfMemory = 1,  // the store's budget is spent
+  kGone = 2,         // no such segment or client any more
+  kLimit = 3,        // a bound of limits.h
+  kInvalid = 4,      // the message makes no sense
+  kVersion = 5,
+  kInfeasible = 6,   // asks for more than the pool has
+  kSpawnFailed = 7,
+  kStopping = 8,
+};
+
+struct Header {
+  Kind kind;
+  std::uint32_t size;     // of the whole packet
+  std::uint64_t request;  // copied into the answer; 0 where none is expected
+};
+struct Attach {
+  Header header;
+  std::uint32_t version;
+  Role role;
+  std::uint32_t pid;
+  std::uint32_t spawn;      // workers: the number given to them when they were started
+  std::uint64_t build[4];   // first bytes of the program's build id: a worker must match its job
+  std::uint32_t argument_count, environment_count;  // driver: strings in the tail, after cwd
+};
+struct Welcome {
+  Header header;
+  std::uint32_t client;        // incarnation << 12 | index
+  std::uint32_t slots, cores;
+  std::uint32_t out_regions, in_regions;
+  std::uint32_t slab_segment, arena_segment;  // indices of the fds 2 and 3; the control segment is index 0
+  std::uint64_t control_bytes, slab_bytes, arena_bytes, page_bytes;
+  std::uint64_t budget_bytes;
+};
+struct Refused {
+  Header header;
+  Refusal why;
+  std::uint32_t reserved;
+};
+struct MakeSegment {
+  Header header;
+  SegmentKind kind;
+  std::uint32_t reserved;
+  std::uint64_t bytes;
+};
+struct SegmentName {
+  Header header;
+  std::uint32_t client, segment;
+  SegmentKind kind;
+  std::uint32_t reserved;
+  std::uint64_t bytes;
+};
+struct Want {
+  Header header;
+  std::uint32_t workers;    // 0: none any more
+  std::uint32_t cpus_milli; // of the widest task waiting, in thousandths
+};
+struct PairName {
+  Header header;
+  std::uint32_t peer;
+  std::uint32_t own_region, peer_region;
+  std::uint32_t reserved;
+};
+struct OpenPair {
+  Header header;
+  std::uint32_t peer;                     // client id
+  std::uint32_t own_region, peer_region;  // out region of the submitter, in region of the worker
+  std::uint32_t peer_out_regions;         // geometry of the peer's control segment
+  std::uint64_t peer_control_bytes;
+};
+struct Blocked {
+  Header header;
+  std::uint32_t blocked, reserved;
+};
+struct PeerName {
+  Header header;
+  std::uint32_t peer, reserved;
+};
+struct Gone {
+  Header header;
+  std::uint32_t peer;
+  std::int32_t status;  // as waitpid gives it; 0 where unknown
+};
+struct StartCall {
+  Header header;
+  std::uint32_t function, reserved;
+  std::uint64_t digest;
+};
+struct Spawn {
+  Header header;
+  std::uint32_t spawn;
+  std::uint32_t argument_count, environment_count, reserved;
+};
+struct Spawned {
+  Header header;
+  std::uint32_t spawn;
+  std::int32_t pid;    // > 0, or 0
+  std::int32_t error;  // errno of the failure
+  std::uint32_t reserved;
+};
+struct Exited {
+  Header header;
+  std::int32_t pid;
+  std::int32_t status;
+};
+
+// A worker finds its socket here; a process is a worker only if this descriptor is a connected SOCK_SEQPACKET socket.
+inline constexpr int kWorkerSocketFd = 3;
+inline constexpr char kWorkerEnvironment[] = "SHEAF_WORKER";  // value: spawn number
+
+}  // namespace sheaf::wire
