@@ -110,7 +110,10 @@ constexpr std::uint32_t PlaceOf(std::uint32_t slot) { return slot & 0xffff; }
 
 // The submitter's half of a pair: what to run, what it takes back, what it no longer needs.
 struct OutRegion {
-  alignas(64) std::atomic<std::uint32_t> worker;  // client id of the peer; 0 while unused
+  // Regions are reused. Each side first resets its own half, then stores the pair's nonce; nobody reads the
+  // peer's half before both nonces are equal.
+  alignas(64) std::atomic<std::uint32_t> nonce;
+  std::atomic<std::uint32_t> worker;              // client id of the peer
   alignas(64) std::atomic<std::uint64_t> want[2]; // per lane: 0, or 1<<32 | tag: ring my bell when you reach it
   alignas(64) std::atomic<std::uint32_t> recall_epoch;  // a recall is open while it differs from the worker's ack
   std::atomic<std::uint32_t> recall_from, recall_end;   // lane 0 positions, half open
@@ -132,7 +135,9 @@ static_assert(sizeof(Completion) == 64);
 
 // The worker's half of a pair: how far it has come, and the results.
 struct InRegion {
-  alignas(64) std::atomic<std::uint32_t> submitter;  // client id of the peer; 0 while unused
+  alignas(64) std::atomic<std::uint32_t> nonce;
+  std::atomic<std::uint32_t> submitter;  // client id of the peer: a foreign reader of a completion compares it
+  std::atomic<std::uint32_t> ended;      // = nonce once the worker will run nothing more of a dead submitter
   alignas(64) std::atomic<std::uint32_t> claimed[2];  // per lane: tag of the last entry begun
   alignas(64) std::atomic<std::uint32_t> recall_ack;  // = recall_epoch once seen
   std::atomic<std::uint32_t> recall_first_not_run;    // position; valid once acknowledged

@@ -124,6 +124,8 @@ struct OpenPair {
   std::uint32_t own_region, peer_region;  // out region of the submitter, in region of the worker
   std::uint32_t peer_out_regions;         // geometry of the peer's control segment
   std::uint64_t peer_control_bytes;
+  std::uint32_t nonce;                    // never 0, never twice: both halves carry it, see segment_layout.h
+  std::uint32_t reserved;
 };
 struct Blocked {
   Header header;

@@ -1,0 +1,79 @@
+// What a Pin counts: the four kinds of things a process keeps alive. All of it is private memory.
+//
+//   ObjectRoot    an object whose home slot is ours: a task we submitted, or a Put
+//   ForeignRoot   an object of another client; pins what it came through (a task's arguments, an outer object)
+//   BlockRoot     a block of our own memory
+//   IncomingRoot  the arguments of a task we run: everything decoded from them pins it
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "object_store/block_heap.h"
+#include "sheaf/detail/abi.h"
+
+namespace sheaf::runtime {
+
+using detail::ObjectId;
+using detail::Pin;
+using detail::RefCore;
+using detail::Root;
+
+enum RootKind : std::uint32_t { kObjectRoot = 1, kForeignRoot = 2, kBlockRoot = 3, kIncomingRoot = 4 };
+
+//          Submit                Push                       Consume
+//   kFree ------> kBacklog --------------> kPushed ------------------------> kReady -> kFree (last pin gone)
+//                  |    ^  Recall, death    |
+//                  |    +-------------------+
+//                  +----> kInline ------------------------------------------> kReady
+enum class Phase : std::uint8_t { kFree = 0, kBacklog, kPushed, kInline, kReady };
+
+// Seldom needed parts of an object.
+struct Extra {
+  std::vector<Pin> holds;  // of the task's arguments until it ends (or the borrow does); of the value for a Put
+  std::vector<std::function<void()>> hooks;  // called once when the object is ready
+  std::string name;                          // given by the user
+  bool kept = false;                         // the worker still uses the arguments
+};
+
+inline constexpr std::uint8_t kNoPair = 0xff;
+
+struct ObjectRoot : Root {
+  std::uint32_t slot = 0;
+  std::uint32_t result_record = 0;  // what the producer keeps for us; 0: nothing
+  std::uint8_t pair = kNoPair;      // where it was pushed last
+  Phase phase = Phase::kFree;
+  std::uint16_t attempt = 1;
+  std::int16_t retries = 0;
+  std::uint16_t producer = 0;       // client index of whoever keeps result_record
+  Extra* extra = nullptr;
+};
+static_assert(sizeof(ObjectRoot) <= 32, "a queued task is 192 + 32 bytes");
+
+struct ForeignRoot : Root {
+  ObjectId id;
+  Pin through;
+};
+
+struct BlockRoot : Root {
+  store::OwnBlock block;
+};
+
+// A value of another client that was found in a completion slot, copied before the slot moves on.
+using PayloadCopy = std::array<std::uint64_t, limits::kPayloadInline / 8>;
+
+struct IncomingRoot : Root {
+  std::uint32_t submitter = 0;  // client id; 0: a task of our own, run inline
+  std::uint32_t region = 0;     // our in-region
+  std::uint32_t slot = 0;       // the submitter's
+  bool kept = false;            // the completion said so
+  std::deque<PayloadCopy> copies;
+  std::vector<Pin> holds;       // own tasks: what the arguments name
+};
+
+}  // namespace sheaf::runtime

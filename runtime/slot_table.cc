@@ -1,0 +1,62 @@
+#include "runtime/slot_table.h"
+
+#include <sys/mman.h>
+
+#include "base/check.h"
+
+namespace sheaf::runtime {
+
+void SlotTable::AddSlab(const store::OwnSegment& segment) {
+  const auto index = static_cast<std::uint32_t>(slabs_.size());
+  SHEAF_CHECK(index < limits::kSlabsMax && segment.bytes >= store::SlabBytes(index));
+  Slab slab;
+  slab.slots = reinterpret_cast<store::Slot*>(segment.base);
+  // Zero pages come from the kernel as they are touched: an unused slab costs nothing. All-zero is a free root.
+  const std::size_t bytes = limits::SlabSlots(index) * sizeof(ObjectRoot);
+  void* roots = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  SHEAF_CHECK(roots != MAP_FAILED);
+  slab.roots = static_cast<ObjectRoot*>(roots);
+  slabs_.push_back(slab);
+  control_->slab_segment[index].store(segment.segment, std::memory_order_relaxed);
+  control_->slab_count.store(index + 1, std::memory_order_release);
+}
+
+ObjectRoot* SlotTable::Allocate() {
+  std::uint32_t slot = 0;
+  if (!free_.empty()) {
+    slot = free_.back();
+    free_.pop_back();
+  } else {
+    if (slabs_.empty() || slabs_.back().used == limits::SlabSlots(static_cast<std::uint32_t>(slabs_.size() - 1))) {
+      if (slabs_.size() == limits::kSlabsMax) return nullptr;
+      const store::OwnSegment segment = make_slab_(store::SlabBytes(static_cast<std::uint32_t>(slabs_.size())));
+      if (!segment.base) return nullptr;
+      AddSlab(segment);
+    }
+    slot = static_cast<std::uint32_t>((slabs_.size() - 1) << 16) | slabs_.back().used++;
+  }
+  ObjectRoot* root = RootOf(slot);
+  SHEAF_CHECK(root->phase == Phase::kFree);
+  root->kind = kObjectRoot;
+  root->slot = slot;
+  root->result_record = 0;
+  root->pair = kNoPair;
+  root->attempt = 1;
+  root->retries = 0;
+  root->extra = nullptr;
+  store::HomeSlot& home = SlotOf(*root).home;
+  home.generation.store(home.generation.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  home.word.store(store::HomeWord{store::HomeKind::kPending}.Pack(), std::memory_order_release);
+  ++live_;
+  return root;
+}
+
+void SlotTable::Free(ObjectRoot* root) {
+  SHEAF_CHECK(root->phase == Phase::kReady && live_ > 0);
+  root->phase = Phase::kFree;
+  SlotOf(*root).home.word.store(0, std::memory_order_release);
+  free_.push_back(root->slot);
+  --live_;
+}
+
+}  // namespace sheaf::runtime

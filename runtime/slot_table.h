@@ -1,0 +1,55 @@
+// Our own home slots: slabs of shared memory that only this process writes, and beside each slot its private root.
+// Not synchronised: the Submitter's mutex guards it. Slots are reused last-in first-out, so that they stay warm.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "object_store/segment_layout.h"
+#include "runtime/roots.h"
+
+namespace sheaf::runtime {
+
+class SlotTable {
+ public:
+  using MakeSlab = std::function<store::OwnSegment(std::uint64_t bytes)>;
+  SlotTable(store::ControlHeader* control, MakeSlab make_slab)
+      : control_(control), make_slab_(std::move(make_slab)) {}
+
+  void AddSlab(const store::OwnSegment& segment);
+  // A slot with home word kPending and a new generation; nullptr: the pool has no memory for another slab.
+  ObjectRoot* Allocate();
+  void Free(ObjectRoot* root);
+
+  store::Slot& SlotOf(const ObjectRoot& root) const {
+    return slabs_[store::SlabOf(root.slot)].slots[store::PlaceOf(root.slot)];
+  }
+  ObjectRoot* RootOf(std::uint32_t slot) const {
+    const std::uint32_t slab = store::SlabOf(slot), place = store::PlaceOf(slot);
+    if (slab >= slabs_.size() || place >= limits::SlabSlots(slab)) return nullptr;
+    return &slabs_[slab].roots[place];
+  }
+  std::uint64_t live() const { return live_; }
+  template <class F>
+  void ForEachLive(F f) {
+    for (auto& slab : slabs_)
+      for (std::uint32_t i = 0; i < slab.used; ++i)
+        if (slab.roots[i].phase != Phase::kFree) f(slab.roots[i]);
+  }
+
+ private:
+  struct Slab {
+    store::Slot* slots = nullptr;
+    ObjectRoot* roots = nullptr;  // lives until the process ends: a ref may outlive Shutdown
+    std::uint32_t used = 0;
+  };
+  store::ControlHeader* control_;
+  MakeSlab make_slab_;
+  std::vector<Slab> slabs_;
+  std::vector<std::uint32_t> free_;
+  std::uint64_t live_ = 0;
+};
+
+}  // namespace sheaf::runtime

@@ -1,0 +1,151 @@
+// The submitting side of a process: backlog, leased workers, completions, and what each task keeps alive.
+//
+// Threads: any. One private mutex guards everything; methods named ...Locked require it. User code never runs under it:
+// hooks of finished objects are collected and called after Unlock. The rings themselves need no lock: each half
+// has one writing process, and this mutex makes the threads of a process one writer.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "object_store/peer_table.h"
+#include "runtime/dispatch_core.h"
+#include "runtime/pool_socket.h"
+#include "runtime/slot_table.h"
+
+namespace sheaf::runtime {
+
+struct Lane {
+  std::uint32_t head = 0;  // next position to consume
+  std::uint32_t tail = 0;  // next position to push
+  std::vector<std::uint32_t> slots;
+  std::vector<std::uint32_t> targets;  // tags that sleeping threads wait for
+};
+inline constexpr std::uint32_t kTakenBack = ~std::uint32_t{0};  // in Lane::slots: nothing to expect at this position
+
+struct OutPair {
+  std::uint32_t peer = 0;
+  store::Peer* mapped = nullptr;
+  store::OutRegion* out = nullptr;        // ours
+  const store::InRegion* in = nullptr;    // the worker's
+  const store::ControlHeader* control = nullptr;
+  std::uint32_t peer_region = 0;
+  Lane lanes[2];
+  std::uint32_t release_written = 0, kept_read = 0;
+  std::deque<std::uint32_t> release_overflow;
+  std::uint32_t rung_asleep = 0;
+  std::uint32_t recall_from = 0, recall_end = 0, recall_taken_from = 0;  // while paused
+  bool in_use = false;
+  bool dead = false;
+};
+
+class Submitter {
+ public:
+  struct Parts {
+    std::uint32_t client = 0;
+    std::uint32_t slots = 1;  // of the pool
+    store::ControlHeader* control = nullptr;
+    store::PeerTable* peers = nullptr;
+    store::BlockHeap* heap = nullptr;
+    PoolSocket* socket = nullptr;
+    bool is_worker = false;
+  };
+  Submitter(const Parts& parts, SlotTable::MakeSlab make_slab);
+
+  // ---- submit, dispatch (submitter.cc, dispatcher.cc)
+  RefCore Submit(std::uint32_t function, std::uint64_t digest, detail::Encoder& arguments,
+                 const detail::SubmitOptions& options);
+  RefCore Put(detail::Encoder& value);
+  void PumpLocked();  // consume what has finished, push what waits, take back what is stuck
+  void OpenPairLocked(const wire::OpenPair& message, store::Peer* peer);
+  // Takes a task of our backlog for running it here. False: it is no longer there.
+  bool TakeForInlineLocked(ObjectRoot* root);
+  void FinishInlineLocked(ObjectRoot* root, std::uint32_t flags, std::span<const std::byte> payload,
+                          std::vector<Pin> holds);
+
+  // ---- complete, free (completion_reader.cc)
+  bool FinishedLocked(const ObjectRoot& root) const { return root.phase == Phase::kReady; }
+  // Without the lock: whether the worker has published the result of a pushed task (or it was consumed).
+  bool LooksFinished(const ObjectRoot& root) const;
+  void AddTargetsLocked(const ObjectRoot* root, std::vector<std::pair<Lane*, std::uint32_t>>* added);
+  void RemoveTargetsLocked(const std::vector<std::pair<Lane*, std::uint32_t>>& added);
+  void FreeLocked(Root* root);
+  void DropLocked(Pin pin);
+
+  // ---- deaths (peer_death.cc)
+  void PeerGoneLocked(std::uint32_t client, int status);
+  void PeerForgottenLocked(std::uint32_t client);
+  void FailAllLocked(std::string_view kind, const std::string& message);  // the pool is lost
+  void FailLocked(ObjectRoot* root, std::string_view kind, const std::string& message);
+  // Sends kGoneAck for dead peers that nothing here uses any more.
+  void AcknowledgeDeadLocked();
+
+  void AddHook(ObjectRoot* root, std::function<void()> hook);  // now, if ready
+
+  // Locks; on unlock calls the hooks that became due.
+  class Lock {
+   public:
+    explicit Lock(Submitter& submitter) : submitter_(submitter), lock_(submitter.mutex_) {}
+    ~Lock();
+
+   private:
+    Submitter& submitter_;
+    std::unique_lock<std::mutex> lock_;
+  };
+
+  store::HomeSlot& HomeOf(const ObjectRoot& root) const { return slots_.SlotOf(root).home; }
+  SlotTable& slots() { return slots_; }
+  DispatchCore& core() { return core_; }
+  std::uint64_t outstanding() const { return outstanding_; }
+  bool has_backlog() const { return backlog_size_ > 0; }
+  std::vector<OutPair*>& pairs() { return active_; }
+  void RingLocked();  // own bell: local threads asleep must look
+  std::function<void(IncomingRoot*)> on_incoming_free;  // set by the executor
+
+ private:
+  ObjectRoot* AllocateLocked();
+  void StoreArguments(store::TaskRecord& record, detail::Encoder& arguments, std::vector<Pin>* holds);
+  int PreferredPair(const std::vector<detail::Encoder::Dependency>& dependencies) const;
+  bool TryPushLocked(ObjectRoot* root, int preferred);
+  void PushLocked(int pair, int lane, ObjectRoot* root);
+  void FlushBellLocked(OutPair& pair);
+  void PushBacklogLocked();
+  void WantLocked();
+  void RecallLocked(int pair);
+  void SettleRecallLocked(int pair);
+  void TakeBackLocked(int pair, std::uint32_t from, std::uint32_t end);
+  void ConsumeLocked(int pair);
+  bool ConsumeLaneLocked(int pair, int lane);
+  void CompleteLocked(OutPair& pair, ObjectRoot* root, const store::Completion& done);
+  void ReadyLocked(ObjectRoot* root);
+  void ReleaseRecordLocked(ObjectRoot* root);
+  void FlushReleasesLocked(OutPair& pair);
+  void ReadKeptLocked(OutPair& pair);
+  void EndBorrowLocked(ObjectRoot* root);
+  void RetryLocked(ObjectRoot* root, bool begun, int status);
+  Extra& ExtraOf(ObjectRoot* root);
+  void UpdateWantWord(OutPair& pair, int lane);
+
+  friend class Lock;
+  mutable std::mutex mutex_;
+  const Parts parts_;
+  SlotTable slots_;
+  DispatchCore core_;
+  std::vector<std::unique_ptr<OutPair>> pairs_;  // by own region
+  std::vector<OutPair*> active_;
+  std::deque<std::uint32_t> backlog_;
+  std::uint64_t backlog_size_ = 0;  // entries of backlog_ that are still kBacklog
+  std::uint64_t outstanding_ = 0;   // submitted, not ready
+  std::uint32_t wanted_ = 0;
+  std::vector<Root*> to_free_;
+  std::vector<std::function<void()>> due_hooks_;
+  bool freeing_ = false;
+  bool pool_lost_ = false;
+};
+
+}  // namespace sheaf::runtime
