@@ -1,0 +1,225 @@
+#include "scheduler/scheduler_core.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace sheaf::scheduler {
+namespace {
+
+constexpr std::size_t kIdBytesMax = 64;
+constexpr std::size_t kTextBytesMax = 512;
+constexpr std::uint32_t kSlotsMax = 65536;
+
+// Ids become file names, log lines and table cells: letters, digits, '-', '_' and '.' only.
+bool IsPlainId(const std::string& id) {
+  return !id.empty() && id.size() <= kIdBytesMax && std::all_of(id.begin(), id.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           c == '-' || c == '_' || c == '.';
+  });
+}
+
+bool IsPlainText(const std::string& text) {
+  return text.size() <= kTextBytesMax && std::all_of(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) >= 0x20 && static_cast<unsigned char>(c) < 0x7f;
+  });
+}
+
+// Empty, or what is wrong with the registration as such.
+std::string Fault(const RegisterArrived& event) {
+  if (event.protocol != kProtocol) {
+    return "the pool speaks protocol " + std::to_string(event.protocol) + ", this scheduler " +
+           std::to_string(kProtocol) + ": use the same version of sheaf on both sides";
+  }
+  const PoolIdentity& pool = event.pool;
+  if (!IsPlainId(pool.pool_id)) {
+    return "a pool id has 1 to 64 letters, digits, '-', '_' or '.'";
+  }
+  if (pool.incarnation == 0) return "a pool's incarnation starts at 1";
+  if (!IsPlainText(pool.machine) || !IsPlainText(pool.address) || !IsPlainText(pool.version)) {
+    return "machine, address and version are printable ASCII of at most 512 bytes";
+  }
+  if (event.load.slots == 0 || event.load.slots > kSlotsMax) {
+    return "a pool offers 1 to 65536 slots";
+  }
+  return {};
+}
+
+}  // namespace
+
+SchedulerCore::SchedulerCore(Config config, const std::vector<PoolIdentity>& known, Time now)
+    : config_(std::move(config)), nodes_(config_.limits) {
+  for (const PoolIdentity& pool : known) nodes_.Expect(pool, now);
+}
+
+std::vector<Action> SchedulerCore::OnEvent(const Event& event, Time now) {
+  actions_.clear();
+  std::visit([&](const auto& e) { On(e, now); }, event);
+  return std::exchange(actions_, {});
+}
+
+void SchedulerCore::On(const RegisterArrived& event, Time now) {
+  if (std::string fault = Fault(event); !fault.empty()) {
+    actions_.push_back(ReplyRegister{event.token, Verdict::kRefused, std::move(fault)});
+    return;
+  }
+  if (event.cluster_id_seen == config_.cluster_id && event.epoch_seen > config_.epoch) {
+    // The pool knows a later life of this scheduler: we are the leftover, and must not take members.
+    actions_.push_back(ReplyRegister{event.token, Verdict::kRefused,
+                                     "this scheduler runs in epoch " +
+                                         std::to_string(config_.epoch) + ", epoch " +
+                                         std::to_string(event.epoch_seen) +
+                                         " exists: stop this one"});
+    return;
+  }
+  const Node* node = nodes_.Find(event.pool.pool_id);
+  const NodeTable::Registered verdict = nodes_.Judge(event.pool);
+  const bool stored = node != nullptr && node->identity == event.pool;
+  if (verdict != NodeTable::Registered::kJoined || stored) {
+    Settle(event.token, event.pool, event.load, now);
+    return;
+  }
+  if (OpenWrite* open = FindWaiting(event.pool)) {
+    if (open->waiting.size() < config_.waiters_max) {
+      open->waiting.push_back(event.token);
+    } else {
+      actions_.push_back(ReplyRegister{event.token, Verdict::kUnavailable,
+                                       "this registration waits for the state store already"});
+    }
+    return;
+  }
+  if (writes_.size() >= config_.writes_max) {
+    actions_.push_back(ReplyRegister{event.token, Verdict::kUnavailable,
+                                     "too many registrations wait for the state store"});
+    return;
+  }
+  const std::uint64_t write = next_write_++;
+  writes_.emplace(write, OpenWrite{event.pool, event.load, {event.token}});
+  actions_.push_back(StorePool{write, event.pool});
+}
+
+// Answers a registration that needs no write, or whose write is done.
+void SchedulerCore::Settle(std::uint64_t token, const PoolIdentity& pool, const PoolLoad& load,
+                           Time now) {
+  switch (nodes_.Register(pool, load, now)) {
+    case NodeTable::Registered::kJoined:
+      actions_.push_back(PoolJoined{pool});
+      [[fallthrough]];
+    case NodeTable::Registered::kRepeated:
+      actions_.push_back(ReplyRegister{token, Verdict::kOk, {}});
+      return;
+    case NodeTable::Registered::kSuperseded:
+      actions_.push_back(ReplyRegister{token, Verdict::kSuperseded,
+                                       "a later incarnation of pool " + pool.pool_id +
+                                           " is registered, or this one has left"});
+      return;
+    case NodeTable::Registered::kFull:
+      actions_.push_back(
+          ReplyRegister{token, Verdict::kUnavailable,
+                        "the cluster has its " + std::to_string(config_.limits.pools_max) +
+                            " pools already"});
+      if (nodes_.Find(pool.pool_id) == nullptr) Erase(pool);  // others came in while it was being stored
+      return;
+  }
+}
+
+void SchedulerCore::On(const HeartbeatArrived& event, Time now) {
+  if (event.epoch != config_.epoch) {
+    actions_.push_back(ReplyHeartbeat{event.token, Verdict::kRegisterAgain,
+                                      "the scheduler was restarted"});
+    return;
+  }
+  switch (nodes_.Heartbeat(event.pool_id, event.incarnation, event.sequence, event.load, now)) {
+    case NodeTable::Heard::kFresh:
+    case NodeTable::Heard::kLate:
+      actions_.push_back(ReplyHeartbeat{event.token, Verdict::kOk, {}});
+      return;
+    case NodeTable::Heard::kUnknown:
+      actions_.push_back(ReplyHeartbeat{event.token, Verdict::kRegisterAgain,
+                                        "not a member, or silent for too long"});
+      return;
+    case NodeTable::Heard::kSuperseded:
+      actions_.push_back(ReplyHeartbeat{event.token, Verdict::kSuperseded,
+                                        "a later incarnation of this pool is registered"});
+      return;
+  }
+}
+
+void SchedulerCore::On(const LeaveArrived& event, Time now) {
+  const Node* node = nodes_.Find(event.pool_id);
+  if (nodes_.Leave(event.pool_id, event.incarnation, now)) {
+    actions_.push_back(PoolGone{node->identity, "left"});
+    Erase(node->identity);
+  }
+  // A pool that is unknown here has left for all purposes: the same answer to the first and to every repeat.
+  actions_.push_back(ReplyLeave{event.token, Verdict::kOk});
+}
+
+void SchedulerCore::On(const StoreDone& event, Time now) {
+  trouble_ = event.ok ? std::string() : event.error;
+  const auto found = writes_.find(event.write);
+  if (found == writes_.end()) return;  // an erasure: a pool that stays in the file is only expected in vain
+  const OpenWrite open = std::move(found->second);
+  writes_.erase(found);
+  for (const std::uint64_t token : open.waiting) {
+    if (event.ok) {
+      Settle(token, open.pool, open.load, now);
+    } else {
+      actions_.push_back(ReplyRegister{token, Verdict::kUnavailable, event.error});
+    }
+  }
+}
+
+void SchedulerCore::On(const Tick&, Time now) {
+  const NodeTable::Expired expired = nodes_.Expire(now);
+  for (const PoolIdentity& pool : expired.lost) {
+    actions_.push_back(PoolGone{pool, "silent for too long"});
+  }
+  for (const PoolIdentity& pool : expired.forgotten) Erase(pool);
+}
+
+void SchedulerCore::Erase(const PoolIdentity& pool) {
+  // Not if a later life of the pool is just being written under the same id.
+  for (const auto& [write, open] : writes_) {
+    if (open.pool.pool_id == pool.pool_id) return;
+  }
+  actions_.push_back(ErasePool{next_write_++, pool.pool_id});
+}
+
+SchedulerCore::OpenWrite* SchedulerCore::FindWaiting(const PoolIdentity& pool) {
+  for (auto& [write, open] : writes_) {
+    if (open.pool == pool) return &open;
+  }
+  return nullptr;
+}
+
+std::string Describe(const Action& action) {
+  struct Printer {
+    static std::string Reply(const char* what, std::uint64_t token, Verdict verdict) {
+      static constexpr const char* kNames[] = {"ok", "register_again", "superseded", "refused",
+                                               "unavailable"};
+      return std::string(what) + " " + std::to_string(token) + " " +
+             kNames[static_cast<int>(verdict)];
+    }
+    static std::string Name(const PoolIdentity& pool) {
+      return pool.pool_id + "/" + std::to_string(pool.incarnation);
+    }
+    std::string operator()(const ReplyRegister& a) const {
+      return Reply("reply_register", a.token, a.verdict);
+    }
+    std::string operator()(const ReplyHeartbeat& a) const {
+      return Reply("reply_heartbeat", a.token, a.verdict);
+    }
+    std::string operator()(const ReplyLeave& a) const {
+      return Reply("reply_leave", a.token, a.verdict);
+    }
+    std::string operator()(const StorePool& a) const { return "store " + Name(a.pool); }
+    std::string operator()(const ErasePool& a) const { return "erase " + a.pool_id; }
+    std::string operator()(const PoolJoined& a) const { return "joined " + Name(a.pool); }
+    std::string operator()(const PoolGone& a) const {
+      return "gone " + Name(a.pool) + " " + a.why;
+    }
+  };
+  return std::visit(Printer{}, action);
+}
+
+}  // namespace sheaf::scheduler

@@ -1,0 +1,218 @@
+#include "scheduler/sqlite_state.h"
+
+#include <sqlite3.h>
+#include <sys/random.h>
+
+#include <utility>
+
+namespace sheaf::scheduler {
+namespace {
+
+constexpr int kFormat = 1;            // PRAGMA user_version
+constexpr int kApplication = 0x5368;  // PRAGMA application_id
+
+// A prepared statement, finalised with its scope.
+class Statement {
+ public:
+  Statement(sqlite3* db, const char* sql) {
+    code_ = sqlite3_prepare_v2(db, sql, -1, &statement_, nullptr);
+  }
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+  ~Statement() { sqlite3_finalize(statement_); }
+
+  void Bind(int index, std::string_view text) {
+    if (code_ != SQLITE_OK) return;
+    code_ = sqlite3_bind_text(statement_, index, text.data(), static_cast<int>(text.size()),
+                              SQLITE_TRANSIENT);
+  }
+  void Bind(int index, std::uint64_t number) {
+    if (code_ != SQLITE_OK) return;
+    code_ = sqlite3_bind_int64(statement_, index, static_cast<sqlite3_int64>(number));
+  }
+  // SQLITE_ROW, SQLITE_DONE or an error.
+  int Step() { return code_ == SQLITE_OK ? sqlite3_step(statement_) : code_; }
+  std::string Text(int column) const {
+    const auto* text = sqlite3_column_text(statement_, column);
+    const int size = sqlite3_column_bytes(statement_, column);
+    if (text == nullptr) return {};
+    return {reinterpret_cast<const char*>(text), static_cast<std::size_t>(size)};
+  }
+  std::uint64_t Number(int column) const {
+    return static_cast<std::uint64_t>(sqlite3_column_int64(statement_, column));
+  }
+
+ private:
+  sqlite3_stmt* statement_ = nullptr;
+  int code_ = SQLITE_OK;
+};
+
+std::string FreshClusterId() {
+  unsigned char bytes[16] = {};
+  if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return {};
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string id;
+  for (const unsigned char byte : bytes) {
+    id += kDigits[byte >> 4];
+    id += kDigits[byte & 15];
+  }
+  return id;
+}
+
+}  // namespace
+
+SqliteState::SqliteState(std::string path) : path_(std::move(path)) {}
+SqliteState::~SqliteState() = default;
+
+void SqliteState::Closer::operator()(sqlite3* db) const { sqlite3_close_v2(db); }
+
+StateStatus SqliteState::Fail(int code, std::string_view doing) const {
+  const std::string detail = db_ ? sqlite3_errmsg(db_.get()) : sqlite3_errstr(code);
+  const std::string where = "state file " + path_ + ": " + std::string(doing) + ": " + detail;
+  switch (code & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return {StateFault::kBusy, where + "; another scheduler uses it: stop that one, or give "
+                                         "this one its own --state directory"};
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_MISMATCH:
+      return {StateFault::kCorrupt, where + "; move the file away to start a new cluster, running "
+                                            "pools join it by themselves"};
+    case SQLITE_FULL:
+    case SQLITE_TOOBIG:
+      return {StateFault::kFull, where + "; make room on that file system, what was stored before "
+                                         "is intact"};
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+    case SQLITE_READONLY:
+    case SQLITE_AUTH:
+      return {StateFault::kDenied, where + "; the directory must exist and be writable"};
+    default:
+      return {StateFault::kInputOutput, where};
+  }
+}
+
+StateStatus SqliteState::Execute(const char* sql) {
+  const int code = sqlite3_exec(db_.get(), sql, nullptr, nullptr, nullptr);
+  return code == SQLITE_OK ? StateStatus{} : Fail(code, sql);
+}
+
+StateStatus SqliteState::Open(OpenedState* state) {
+  sqlite3* db = nullptr;
+  const int code = sqlite3_open_v2(path_.c_str(), &db,
+                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                                   nullptr);
+  db_.reset(db);  // also on failure: SQLite hands out a handle that tells why
+  StateStatus status;
+  if (code != SQLITE_OK) {
+    status = Fail(code, "open");
+  } else {
+    status = Prepare();
+    if (status.ok()) status = Load(state);
+  }
+  if (!status.ok()) db_.reset();
+  return status;
+}
+
+StateStatus SqliteState::Prepare() {
+  sqlite3_extended_result_codes(db_.get(), 1);
+  sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+  // Exclusive before the log: then the log needs no shared memory and the lock is never let go.
+  for (const char* pragma :
+       {"PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL",
+        "PRAGMA trusted_schema=OFF", "PRAGMA journal_size_limit=1048576"}) {
+    if (StateStatus status = Execute(pragma); !status.ok()) return status;
+  }
+  std::uint64_t format = 0;
+  {
+    Statement ask(db_.get(), "PRAGMA user_version");
+    if (const int code = ask.Step(); code != SQLITE_ROW) return Fail(code, "read the format");
+    format = ask.Number(0);
+  }
+  if (format > kFormat) {
+    return {StateFault::kTooNew, "state file " + path_ + ": format " + std::to_string(format) +
+                                     ", this sheaf knows " + std::to_string(kFormat) +
+                                     "; use the newer sheaf"};
+  }
+  {
+    Statement check(db_.get(), "PRAGMA quick_check(1)");
+    if (const int code = check.Step(); code != SQLITE_ROW) return Fail(code, "check");
+    if (check.Text(0) != "ok") return Fail(SQLITE_CORRUPT, "check: " + check.Text(0));
+  }
+  return {};
+}
+
+StateStatus SqliteState::Load(OpenedState* state) {
+  if (StateStatus status = Execute("BEGIN EXCLUSIVE"); !status.ok()) return status;
+  const std::string format = "PRAGMA user_version=" + std::to_string(kFormat) +
+                             "; PRAGMA application_id=" + std::to_string(kApplication);
+  for (const char* sql :
+       {"CREATE TABLE IF NOT EXISTS cluster(one INTEGER PRIMARY KEY CHECK(one=1), id TEXT NOT NULL,"
+        " epoch INTEGER NOT NULL)",
+        "CREATE TABLE IF NOT EXISTS pool(pool_id TEXT PRIMARY KEY, incarnation INTEGER NOT NULL,"
+        " machine TEXT NOT NULL, address TEXT NOT NULL, version TEXT NOT NULL,"
+        " pid INTEGER NOT NULL) WITHOUT ROWID",
+        format.c_str()}) {
+    if (StateStatus status = Execute(sql); !status.ok()) return status;
+  }
+  {
+    Statement bump(db_.get(),
+                   "INSERT INTO cluster VALUES(1, ?, 1)"
+                   " ON CONFLICT(one) DO UPDATE SET epoch=epoch+1 RETURNING id, epoch");
+    const std::string fresh = FreshClusterId();
+    if (fresh.empty()) return {StateFault::kInputOutput, "the system gives no random bytes"};
+    bump.Bind(1, fresh);
+    if (const int code = bump.Step(); code != SQLITE_ROW) return Fail(code, "begin a new epoch");
+    state->cluster_id = bump.Text(0);
+    state->epoch = bump.Number(1);
+    if (const int code = bump.Step(); code != SQLITE_DONE) return Fail(code, "begin a new epoch");
+  }
+  if (state->cluster_id.empty() || state->epoch == 0) return Fail(SQLITE_CORRUPT, "cluster row");
+  {
+    Statement rows(db_.get(),
+                   "SELECT pool_id, incarnation, machine, address, version, pid FROM pool"
+                   " ORDER BY pool_id");
+    int code = rows.Step();
+    for (; code == SQLITE_ROW; code = rows.Step()) {
+      PoolIdentity pool;
+      pool.pool_id = rows.Text(0);
+      pool.incarnation = rows.Number(1);
+      pool.machine = rows.Text(2);
+      pool.address = rows.Text(3);
+      pool.version = rows.Text(4);
+      pool.pid = static_cast<std::uint32_t>(rows.Number(5));
+      state->pools.push_back(std::move(pool));
+    }
+    if (code != SQLITE_DONE) return Fail(code, "read the pools");
+  }
+  return Execute("COMMIT");
+}
+
+StateStatus SqliteState::PutPool(const PoolIdentity& pool) {
+  if (!db_) return {StateFault::kInputOutput, "the state file is not open"};
+  Statement put(db_.get(), "INSERT OR REPLACE INTO pool VALUES(?,?,?,?,?,?)");
+  put.Bind(1, pool.pool_id);
+  put.Bind(2, pool.incarnation);
+  put.Bind(3, pool.machine);
+  put.Bind(4, pool.address);
+  put.Bind(5, pool.version);
+  put.Bind(6, std::uint64_t{pool.pid});
+  const int code = put.Step();
+  return code == SQLITE_DONE ? StateStatus{} : Fail(code, "store pool " + pool.pool_id);
+}
+
+StateStatus SqliteState::ErasePool(std::string_view pool_id) {
+  if (!db_) return {StateFault::kInputOutput, "the state file is not open"};
+  Statement erase(db_.get(), "DELETE FROM pool WHERE pool_id=?");
+  erase.Bind(1, pool_id);
+  const int code = erase.Step();
+  return code == SQLITE_DONE ? StateStatus{}
+                             : Fail(code, "erase pool " + std::string(pool_id));
+}
+
+StateStatus SqliteState::LimitPages(int pages) {
+  return Execute(("PRAGMA max_page_count=" + std::to_string(pages)).c_str());
+}
+
+}  // namespace sheaf::scheduler
