@@ -1,0 +1,21 @@
+// Joining and leaving a pool.
+//
+// Standard library only: users compile this file.
+#pragma once
+
+#include "sheaf/detail/abi.h"
+
+namespace sheaf {
+
+// Attaches this process to the pool that the environment variable SHEAF_ADDRESS names (a unix socket), or starts a
+// pool of its own that ends with this process. Options that begin with --sheaf- are taken out of argv.
+// Throws InitError with advice.
+inline void Init(int& argc, char** argv) { detail::Init(&argc, argv); }
+inline void Init() {
+  int argc = 0;
+  detail::Init(&argc, nullptr);
+}
+// Leaves the pool. Called at exit too. Refs that are still held become inert.
+inline void Shutdown() noexcept { detail::Shutdown(); }
+
+}  // namespace sheaf
