@@ -1,0 +1,192 @@
+#include "scheduler/scheduler_loop.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/clock.h"
+
+namespace sheaf::scheduler {
+namespace {
+
+constexpr Time kLongestSleep = 1'000'000'000;
+
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+
+}  // namespace
+
+SchedulerLoop::SchedulerLoop(SchedulerCore::Config config, const std::vector<PoolIdentity>& known,
+                             std::unique_ptr<StateStore> store, ClusterView about, Log log)
+    : config_(config),
+      started_(NowNanos()),
+      about_(std::move(about)),
+      log_(std::move(log)),
+      core_(std::move(config), known, started_),
+      store_(std::move(store)),
+      writer_([this] { WriteLoop(); }) {}
+
+SchedulerLoop::~SchedulerLoop() {
+  {
+    std::lock_guard lock(write_mutex_);
+    writer_stopping_ = true;
+  }
+  write_arrived_.notify_one();
+  writer_.join();
+}
+
+bool SchedulerLoop::Enqueue(Item item) {
+  {
+    std::lock_guard lock(mutex_);
+    // The writer's reports always find room: there are never more of them than open writes.
+    const bool report = std::holds_alternative<StoreDone>(item);
+    if (stopping_ || (!report && inbox_.size() >= kInboxMax)) return false;
+    inbox_.push_back(std::move(item));
+  }
+  arrived_.notify_one();
+  return true;
+}
+
+void SchedulerLoop::Ask(Event event, OnAnswer answer) {
+  OnAnswer refused = answer;
+  if (!Enqueue(Question{std::move(event), std::move(answer)})) {
+    refused({Verdict::kUnavailable, "the scheduler is stopping or has no room in its inbox"});
+  }
+}
+
+void SchedulerLoop::AskView(OnView answer) {
+  OnView refused = answer;
+  if (!Enqueue(std::move(answer))) refused(nullptr);
+}
+
+void SchedulerLoop::Stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  arrived_.notify_one();
+}
+
+void SchedulerLoop::Run() {
+  std::deque<Item> batch;
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      const Time now = NowNanos();
+      const Time sleep = std::clamp<Time>(core_.NextDeadline() - now, 0, kLongestSleep);
+      arrived_.wait_for(lock, std::chrono::nanoseconds(sleep),
+                        [this] { return stopping_ || !inbox_.empty(); });
+      batch.swap(inbox_);
+      if (stopping_) break;
+    }
+    const Time now = NowNanos();
+    for (Item& item : batch) Handle(std::move(item), now);
+    batch.clear();
+    if (now >= core_.NextDeadline()) Perform(core_.OnEvent(Tick{}, now));
+  }
+  const Answer farewell{Verdict::kUnavailable, "the scheduler is stopping"};
+  for (Item& item : batch) {
+    if (auto* question = std::get_if<Question>(&item)) question->answer(farewell);
+    if (auto* view = std::get_if<OnView>(&item)) (*view)(nullptr);
+  }
+  for (auto& [token, answer] : std::exchange(waiting_, {})) answer(farewell);
+}
+
+void SchedulerLoop::Handle(Item item, Time now) {
+  std::visit(
+      Overloaded{
+          [&](Question& question) {
+            const std::uint64_t token = next_token_++;
+            std::visit(Overloaded{[&](RegisterArrived& e) { e.token = token; },
+                                  [&](HeartbeatArrived& e) { e.token = token; },
+                                  [&](LeaveArrived& e) { e.token = token; },
+                                  [](auto&) {}},
+                       question.event);
+            waiting_.emplace(token, std::move(question.answer));
+            Perform(core_.OnEvent(question.event, now));
+          },
+          [&](OnView& answer) {
+            const ClusterView view = View(now);
+            answer(&view);
+          },
+          [&](StoreDone& done) {
+            if (!done.ok) log_("state not stored: " + done.error);
+            Perform(core_.OnEvent(done, now));
+          },
+      },
+      item);
+}
+
+void SchedulerLoop::Perform(const std::vector<Action>& actions) {
+  for (const Action& action : actions) {
+    std::visit(
+        Overloaded{
+            [&](const ReplyRegister& a) { AnswerToken(a.token, a.verdict, a.reason); },
+            [&](const ReplyHeartbeat& a) { AnswerToken(a.token, a.verdict, a.reason); },
+            [&](const ReplyLeave& a) { AnswerToken(a.token, a.verdict, {}); },
+            [&](const PoolJoined& a) {
+              log_("pool " + a.pool.pool_id + " joined (" + a.pool.machine + ", " +
+                   a.pool.address + ")");
+            },
+            [&](const PoolGone& a) { log_("pool " + a.pool.pool_id + " is gone: " + a.why); },
+            [&](const auto& write) {
+              {
+                std::lock_guard lock(write_mutex_);
+                writes_.push_back(write);
+              }
+              write_arrived_.notify_one();
+            },
+        },
+        action);
+  }
+}
+
+void SchedulerLoop::AnswerToken(std::uint64_t token, Verdict verdict, const std::string& reason) {
+  const auto found = waiting_.find(token);
+  if (found == waiting_.end()) return;
+  const OnAnswer answer = std::move(found->second);
+  waiting_.erase(found);
+  answer({verdict, reason});
+}
+
+ClusterView SchedulerLoop::View(Time now) const {
+  ClusterView view = about_;
+  view.cluster_id = config_.cluster_id;
+  view.epoch = config_.epoch;
+  view.uptime_ms = static_cast<std::uint64_t>((now - started_) / 1'000'000);
+  view.trouble = core_.trouble();
+  for (const auto& [id, node] : core_.nodes().nodes()) {
+    view.pools.push_back({node.identity, node.load, node.standing,
+                          static_cast<std::uint64_t>((now - node.last_heard) / 1'000'000)});
+  }
+  return view;
+}
+
+void SchedulerLoop::WriteLoop() {
+  std::unique_lock lock(write_mutex_);
+  for (;;) {
+    write_arrived_.wait(lock, [this] { return writer_stopping_ || !writes_.empty(); });
+    if (writes_.empty()) return;  // stopping, and everything is written
+    const Write write = std::move(writes_.front());
+    writes_.pop_front();
+    lock.unlock();
+    StoreDone done;
+    StateStatus status;
+    if (const auto* put = std::get_if<StorePool>(&write)) {
+      done.write = put->write;
+      status = store_->PutPool(put->pool);
+    } else {
+      const auto& erase = std::get<ErasePool>(write);
+      done.write = erase.write;
+      status = store_->ErasePool(erase.pool_id);
+    }
+    done.ok = status.ok();
+    done.error = status.message;
+    Enqueue(std::move(done));
+    lock.lock();
+  }
+}
+
+}  // namespace sheaf::scheduler

@@ -1,0 +1,93 @@
+// The scheduler's one thread of decisions: a bounded inbox in front of the core, the core's actions behind it.
+//
+// Ask and AskView may be called from any thread and never block: they enqueue, or answer at once that there is no
+// room. Every answer is given exactly once, on the loop's thread or, when refused, on the caller's. The state store
+// runs on a thread of its own, so that a slow disk delays registrations only.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <variant>
+
+#include "scheduler/cluster_view.h"
+#include "scheduler/scheduler_core.h"
+#include "scheduler/state_store.h"
+
+namespace sheaf::scheduler {
+
+class SchedulerLoop {
+ public:
+  struct Answer {
+    Verdict verdict = Verdict::kUnavailable;
+    std::string reason;
+  };
+  using OnAnswer = std::function<void(const Answer&)>;
+  using OnView = std::function<void(const ClusterView*)>;  // nullptr: no room, or stopping
+  using Log = std::function<void(const std::string&)>;
+
+  static constexpr std::size_t kInboxMax = 4096;
+
+  // `store` is open and belongs to the loop from now on. `about` carries what the core does not know.
+  SchedulerLoop(SchedulerCore::Config config, const std::vector<PoolIdentity>& known,
+                std::unique_ptr<StateStore> store, ClusterView about, Log log);
+  ~SchedulerLoop();
+  SchedulerLoop(const SchedulerLoop&) = delete;
+  SchedulerLoop& operator=(const SchedulerLoop&) = delete;
+
+  // `event` is one of the three that carry a token; the loop fills it in.
+  void Ask(Event event, OnAnswer answer);
+  void AskView(OnView answer);
+
+  // Before Run: where viewers are told that the scheduler listens.
+  void set_address(std::string address) { about_.address = std::move(address); }
+
+  // Runs until Stop; then answers whoever still waits with kUnavailable.
+  void Run();
+  void Stop();
+
+  const SchedulerCore::Config& config() const { return config_; }
+
+ private:
+  struct Question {
+    Event event;
+    OnAnswer answer;
+  };
+  using Item = std::variant<Question, OnView, StoreDone>;
+  using Write = std::variant<StorePool, ErasePool>;
+
+  void Handle(Item item, Time now);
+  void Perform(const std::vector<Action>& actions);
+  void AnswerToken(std::uint64_t token, Verdict verdict, const std::string& reason);
+  ClusterView View(Time now) const;
+  void WriteLoop();
+  bool Enqueue(Item item);
+
+  const SchedulerCore::Config config_;
+  const Time started_;
+  ClusterView about_;
+  Log log_;
+  SchedulerCore core_;                              // loop's thread only, as the next two
+  std::map<std::uint64_t, OnAnswer> waiting_;       // by token
+  std::uint64_t next_token_ = 1;
+
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::deque<Item> inbox_;
+  bool stopping_ = false;
+
+  std::unique_ptr<StateStore> store_;               // writer's thread only
+  std::mutex write_mutex_;
+  std::condition_variable write_arrived_;
+  std::deque<Write> writes_;                        // bounded by the core's writes_max and pools_max
+  bool writer_stopping_ = false;
+  std::thread writer_;
+};
+
+}  // namespace sheaf::scheduler
