@@ -33,7 +33,19 @@ class TimeLeft {
   std::chrono::steady_clock::time_point end_;
 };
 // Waits until `count` of the refs are ready, or the time is up.
-void WaitForSome(const std::vector<const RefCore*>& refs, std::size_t count, Duration timeout);
+inline void WaitForSome(const std::vector<const RefCore*>& refs, std::size_t count, Duration timeout) {
+  if (count > refs.size()) count = refs.size();
+  std::size_t ready = 0;
+  for (const RefCore* ref : refs) ready += IsReady(*ref);
+  if (ready >= count) return;
+  const TimeLeft left(timeout);
+  const std::shared_ptr<ReadyQueue> queue = MakeReadyQueue();
+  for (const RefCore* ref : refs) AddToQueue(queue, *ref, 0);
+  std::size_t token = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!NextReady(*queue, &token, left())) return;
+  }
+}
 
 }  // namespace sheaf::detail
 
@@ -83,7 +95,10 @@ template <class T>
 WaitResult<T> Wait(const std::vector<ObjectRef<T>>& refs, std::size_t count = 1, Duration timeout = kForever) {
   std::vector<const detail::RefCore*> cores;
   cores.reserve(refs.size());
-  for (const auto& ref : refs) cores.push_back(&detail::RefAccess::Core(ref));
+  for (const auto& ref : refs) {
+    if (!ref) detail::ThrowEmptyRef();
+    cores.push_back(&detail::RefAccess::Core(ref));
+  }
   detail::WaitForSome(cores, count, timeout);
   WaitResult<T> result;
   for (const auto& ref : refs) (ref.Ready() ? result.ready : result.pending).push_back(ref);

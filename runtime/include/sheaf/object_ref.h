@@ -15,27 +15,11 @@
 
 #include "sheaf/detail/abi.h"
 #include "sheaf/detail/form.h"
+#include "sheaf/detail/stored.h"
 
 namespace sheaf::detail {
 
-// The door between typed and untyped refs.
-struct RefAccess {
-  template <class T>
-  static const RefCore& Core(const ObjectRef<T>& ref) {
-    return ref.core_;
-  }
-  template <class T>
-  static ObjectRef<T> Make(RefCore core) {
-    ObjectRef<T> ref;
-    ref.core_ = std::move(core);
-    return ref;
-  }
-};
-[[noreturn]] void ThrowEmptyRef();
 [[noreturn]] void ThrowNestedElement();
-
-template <class T>
-T DecodeStored(const Stored& stored);  // detail/stored.h
 
 // What a value of type T is kept as: views and string literals become what owns their bytes.
 template <class T>
@@ -123,5 +107,3 @@ template <std::size_t I, class... T>
 struct std::tuple_element<I, sheaf::ObjectRef<std::tuple<T...>>> {
   using type = sheaf::ObjectRef<std::tuple_element_t<I, std::tuple<T...>>>;
 };
-
-#include "sheaf/detail/stored.h"  // IWYU pragma: keep

@@ -17,6 +17,7 @@
 
 #include "sheaf/detail/abi.h"
 #include "sheaf/detail/stored.h"
+#include "sheaf/object_ref.h"
 
 namespace sheaf::detail {
 

@@ -15,9 +15,23 @@
 #include "sheaf/array.h"
 #include "sheaf/detail/abi.h"
 #include "sheaf/detail/form.h"
-#include "sheaf/object_ref.h"
 
 namespace sheaf::detail {
+
+// The door between typed and untyped refs.
+struct RefAccess {
+  template <class T>
+  static const RefCore& Core(const ObjectRef<T>& ref) {
+    return ref.core_;
+  }
+  template <class T>
+  static ObjectRef<T> Make(RefCore core) {
+    ObjectRef<T> ref;
+    ref.core_ = std::move(core);
+    return ref;
+  }
+};
+[[noreturn]] void ThrowEmptyRef();
 
 template <class T>
 void Write(Encoder& to, const T& value);

@@ -15,10 +15,8 @@
 #include <utility>
 
 #include "sheaf/detail/abi.h"
-#include "sheaf/detail/form.h"
-#include "sheaf/object_ref.h"
-//
 #include "sheaf/detail/codec.h"
+#include "sheaf/detail/form.h"
 #include "sheaf/serializer.h"
 
 namespace sheaf::detail {

@@ -1,0 +1,117 @@
+// The parts of Encoder and Decoder that know of no memory but their own, and the stored form of raw lists.
+//
+// A raw list: u8 kind, u64 count, then either the elements, aligned to at most 16 bytes from the payload's start, or
+// the record of a block. Lists of more than 1 KiB, and those that need more alignment, always get a block.
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "sheaf/array.h"
+#include "sheaf/detail/abi.h"
+#include "sheaf/detail/codec.h"
+#include "sheaf/error.h"
+
+namespace sheaf::detail {
+namespace {
+
+constexpr std::uint8_t kInlineList = 0, kBlockList = 1;
+constexpr std::size_t kInlineAlignmentMax = 16;
+
+std::uint64_t ByteCount(std::uint64_t count, std::size_t size) {
+  if (size && count > static_cast<std::uint64_t>(PTRDIFF_MAX) / size) {
+    ThrowDamaged("a list is longer than memory");
+  }
+  return count * size;
+}
+
+void WriteHead(Encoder& to, std::uint8_t kind, std::uint64_t count) {
+  to.Raw(&kind, sizeof kind);
+  to.Raw(&count, sizeof count);
+}
+
+}  // namespace
+
+void Encoder::Grow(std::size_t need) {
+  const std::size_t capacity = std::max(need, 2 * capacity_);
+  std::byte* grown = nullptr;
+  if (data_ == inline_) {
+    grown = static_cast<std::byte*>(std::malloc(capacity));
+    if (grown) std::memcpy(grown, inline_, size_);
+  } else {
+    grown = static_cast<std::byte*>(std::realloc(data_, capacity));
+  }
+  if (!grown) throw OutOfMemoryError("no memory for a value of " + std::to_string(need) + " bytes");
+  data_ = grown;
+  capacity_ = capacity;
+}
+
+void Encoder::Clear() {
+  size_ = 0;
+  holds_.clear();
+  dependencies_.clear();
+}
+
+void Decoder::ThrowShort() { ThrowDamaged("the bytes end too early"); }
+
+std::byte* NewRawList(Encoder& to, std::uint64_t count, std::size_t size, std::size_t alignment) {
+  const std::uint64_t bytes = ByteCount(count, size);
+  if (bytes <= kListInlineBytes && alignment <= kInlineAlignmentMax) {
+    WriteHead(to, kInlineList, count);
+    to.Align(alignment);
+    return to.Extend(bytes);
+  }
+  WriteHead(to, kBlockList, count);
+  return to.NewBlock(bytes);
+}
+
+void WriteRawList(Encoder& to, const RawList& list, std::size_t size, std::size_t alignment) {
+  if (list.in_block) {
+    WriteHead(to, kBlockList, list.count);
+    to.AddBlock({list.pin, list.data, list.count * size, list.loc});
+    return;
+  }
+  std::byte* out = NewRawList(to, list.count, size, alignment);
+  if (list.count) std::memcpy(out, list.data, list.count * size);
+}
+
+RawList TakeRawList(Decoder& from, std::size_t size, std::size_t alignment, bool view) {
+  const auto kind = ReadRaw<std::uint8_t>(from);
+  const auto count = ReadRaw<std::uint64_t>(from);
+  const std::uint64_t bytes = ByteCount(count, size);
+  if (kind == kBlockList) {
+    Block block = from.TakeBlock();
+    if (block.size < bytes) ThrowDamaged("a block is shorter than its list");
+    return {std::move(block.pin), block.data, count, block.loc, true};
+  }
+  if (kind != kInlineList) ThrowDamaged("a list is of no known kind");
+  from.Align(std::min(alignment, kInlineAlignmentMax));
+  const std::byte* data = from.Take(bytes);
+  const bool aligned = reinterpret_cast<std::uintptr_t>(data) % alignment == 0;
+  if (!view || count == 0 || (aligned && from.pin())) return {from.pin(), data, count, {}, false};
+  // Nothing keeps these bytes alive, or they lie badly: view a copy.
+  WritableBlock copy(bytes);
+  std::memcpy(copy.data(), data, bytes);
+  Block block = std::move(copy).Seal();
+  return {std::move(block.pin), block.data, count, block.loc, true};
+}
+
+std::size_t TupleOffset(Decoder& from, std::size_t begin, std::size_t index, std::size_t size) {
+  from.Seek(begin);
+  const auto first = ReadRaw<std::uint32_t>(from);
+  // The table ends where the first element begins, so its first entry tells its length.
+  if (first < begin + 4 || (first - begin) % 4 != 0 || (size && first != begin + 4 * size)) {
+    ThrowTypeMismatch(RegisterForm(typeid(std::tuple<>)), first);
+  }
+  if (index >= (first - begin) / 4) ThrowDamaged("a tuple has no such element");
+  from.Seek(begin + 4 * index);
+  return ReadRaw<std::uint32_t>(from);
+}
+
+const Stored& DependencyAt(const Arguments& arguments, std::uint32_t index) {
+  if (index >= arguments.dependencies.size()) ThrowDamaged("an argument names no dependency");
+  return arguments.dependencies[index];
+}
+
+void ThrowBadArgument() { ThrowDamaged("an argument is of no known kind"); }
+
+}  // namespace sheaf::detail
