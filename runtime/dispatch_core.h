@@ -24,6 +24,7 @@ class DispatchCore {
   struct Pair {
     bool open = false;      // leased and alive
     bool paused = false;    // a recall is open: no pushes on the ordinary lane
+    bool full = false;      // no position is free: holes of a recall count until the head has passed them
     bool blocked = false;   // its executor waits inside Get
     std::uint32_t in_flight = 0;
     std::uint32_t depth = 2;
@@ -49,7 +50,7 @@ class DispatchCore {
     int best = kNone;
     for (int i = 0; i < size(); ++i) {
       const Pair& pair = pairs_[static_cast<std::size_t>(i)];
-      if (!pair.open || pair.paused || pair.blocked || pair.in_flight >= pair.depth) continue;
+      if (!Usable(pair)) continue;
       if (best == kNone || pair.in_flight < pairs_[static_cast<std::size_t>(best)].in_flight ||
           (i == last_ && pair.in_flight == pairs_[static_cast<std::size_t>(best)].in_flight))
         best = i;
@@ -57,8 +58,7 @@ class DispatchCore {
     if (best == kNone || preferred == kNone || preferred >= size()) return best;
     const Pair& liked = pairs_[static_cast<std::size_t>(preferred)];
     const std::uint32_t least = pairs_[static_cast<std::size_t>(best)].in_flight;
-    const bool usable = liked.open && !liked.paused && !liked.blocked && liked.in_flight < liked.depth;
-    return usable && liked.in_flight <= least + std::max<std::uint32_t>(1, liked.depth / 4) ? preferred : best;
+    return Usable(liked) && liked.in_flight <= least + std::max<std::uint32_t>(1, liked.depth / 4) ? preferred : best;
   }
 
   void OnPushed(int pair, std::int64_t now) {
@@ -105,6 +105,9 @@ class DispatchCore {
   }
 
  private:
+  static bool Usable(const Pair& pair) {
+    return pair.open && !pair.paused && !pair.full && !pair.blocked && pair.in_flight < pair.depth;
+  }
   std::vector<Pair> pairs_;
   int last_ = kNone;
 };

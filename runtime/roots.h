@@ -11,6 +11,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -46,7 +47,7 @@ inline constexpr std::uint8_t kNoPair = 0xff;
 struct ObjectRoot : Root {
   std::uint32_t slot = 0;
   std::uint32_t result_record = 0;  // what the producer keeps for us; 0: nothing
-  std::uint8_t pair = kNoPair;      // where it was pushed last
+  std::atomic<std::uint8_t> pair = kNoPair;  // where it was pushed last; also read without the lock
   Phase phase = Phase::kFree;
   std::uint16_t attempt = 1;
   std::int16_t retries = 0;
@@ -55,17 +56,21 @@ struct ObjectRoot : Root {
 };
 static_assert(sizeof(ObjectRoot) <= 32, "a queued task is 192 + 32 bytes");
 
+// A value of another client that was found in a completion slot, copied before the slot moves on.
+using PayloadCopy = std::array<std::uint64_t, limits::kPayloadInline / 8>;
+
 struct ForeignRoot : Root {
   ObjectId id;
   Pin through;
+  std::mutex copying;   // the first reader that finds the value fills `copy`
+  bool copied = false;
+  std::uint32_t flags = 0, size = 0;
+  PayloadCopy copy;
 };
 
 struct BlockRoot : Root {
   store::OwnBlock block;
 };
-
-// A value of another client that was found in a completion slot, copied before the slot moves on.
-using PayloadCopy = std::array<std::uint64_t, limits::kPayloadInline / 8>;
 
 struct IncomingRoot : Root {
   std::uint32_t submitter = 0;  // client id; 0: a task of our own, run inline

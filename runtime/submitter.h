@@ -5,9 +5,13 @@
 // has one writing process, and this mutex makes the threads of a process one writer.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <string>
@@ -39,9 +43,18 @@ struct OutPair {
   std::uint32_t release_written = 0, kept_read = 0;
   std::deque<std::uint32_t> release_overflow;
   std::uint32_t rung_asleep = 0;
-  std::uint32_t recall_from = 0, recall_end = 0, recall_taken_from = 0;  // while paused
+  std::uint32_t nonce = 0;
+  bool matched = false;  // the worker has reset its half for this pair
+  std::uint32_t recall_from = 0, recall_end = 0;  // lane 0, while a recall is open
+  std::uint32_t recall_taken = 0;                 // first position taken back so far
+  std::vector<Pin> recall_holds;  // what the worker may still look at until it acknowledges
   bool in_use = false;
   bool dead = false;
+};
+
+// A place in a queue. A task run inline leaves its place behind; the generation says that the slot has moved on.
+struct QueuedTask {
+  std::uint32_t slot, generation;
 };
 
 class Submitter {
@@ -102,8 +115,13 @@ class Submitter {
   SlotTable& slots() { return slots_; }
   DispatchCore& core() { return core_; }
   std::uint64_t outstanding() const { return outstanding_; }
+  int local_sleepers = 0;        // threads of this process asleep in a wait; guarded by the mutex
+  std::uint32_t sleep_count = 0; // makes every sleep's word a new value
   bool has_backlog() const { return backlog_size_ > 0; }
   std::vector<OutPair*>& pairs() { return active_; }
+  OutPair& PairAt(int index) const {
+    return *pairs_[static_cast<std::size_t>(index)].load(std::memory_order_acquire);
+  }
   void RingLocked();  // own bell: local threads asleep must look
   std::function<void(IncomingRoot*)> on_incoming_free;  // set by the executor
 
@@ -127,7 +145,13 @@ class Submitter {
   void FlushReleasesLocked(OutPair& pair);
   void ReadKeptLocked(OutPair& pair);
   void EndBorrowLocked(ObjectRoot* root);
-  void RetryLocked(ObjectRoot* root, bool begun, int status);
+  void RetryLocked(OutPair& pair, ObjectRoot* root, bool begun, int status);
+  QueuedTask Place(const ObjectRoot& root) const {
+    return {root.slot, HomeOf(root).generation.load(std::memory_order_relaxed)};
+  }
+  ObjectRoot* Waiting(const QueuedTask& place) const;  // nullptr: no longer in a queue
+  bool InputsReadyLocked(const ObjectRoot& root);
+  void PushRequeueLocked();
   Extra& ExtraOf(ObjectRoot* root);
   void UpdateWantWord(OutPair& pair, int lane);
 
@@ -136,9 +160,12 @@ class Submitter {
   const Parts parts_;
   SlotTable slots_;
   DispatchCore core_;
-  std::vector<std::unique_ptr<OutPair>> pairs_;  // by own region
+  // By own region. Never freed: a thread may still look at a pair that has just closed.
+  std::array<std::atomic<OutPair*>, limits::kPairsMax> pairs_{};
   std::vector<OutPair*> active_;
-  std::deque<std::uint32_t> backlog_;
+  std::deque<QueuedTask> backlog_;
+  std::vector<QueuedTask> requeue_;  // taken back or to be retried: pushed once their inputs are there
+  std::map<std::uint32_t, std::vector<Pin>> lent_by_dead_;  // until kForgotten: others may still read it
   std::uint64_t backlog_size_ = 0;  // entries of backlog_ that are still kBacklog
   std::uint64_t outstanding_ = 0;   // submitted, not ready
   std::uint32_t wanted_ = 0;

@@ -1,0 +1,33 @@
+# Floors of the house. A layer may depend on lower floors only: never up, never sideways.
+set(FLOOR_sheaf_base 0)
+set(FLOOR_sheaf_wire 1)
+set(FLOOR_sheaf_proto 1)
+set(FLOOR_sheaf_lease 2)
+set(FLOOR_sheaf_scheduler 2.5)   # the daemon around the cores of the same folder
+set(FLOOR_sheaf_object_store 2)
+set(FLOOR_sheaf_runtime 3)
+set(FLOOR_sheaf_executor 4)
+set(FLOOR_sheaf_link 4)
+set(FLOOR_sheaf_pool 4.5)
+set(FLOOR_sheaf_ml 5)
+
+# add_layer(<name> SRCS ... LAYERS <lower layers> LIBS <third-party targets>)
+# Also makes <name>_link_test: an empty main with the whole archive, which fails to link if the layer calls something
+# that it did not declare.
+function(add_layer name)
+  cmake_parse_arguments(ARG "" "" "SRCS;LAYERS;LIBS" ${ARGN})
+  if(NOT DEFINED FLOOR_${name})
+    message(FATAL_ERROR "${name} has no floor: give it one in cmake/AddLayer.cmake")
+  endif()
+  foreach(lower IN LISTS ARG_LAYERS)
+    if(NOT FLOOR_${lower} LESS FLOOR_${name})
+      message(FATAL_ERROR "${name} may not depend on ${lower}: dependencies point down only")
+    endif()
+  endforeach()
+  add_library(${name} STATIC ${ARG_SRCS})
+  target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PUBLIC ${ARG_LAYERS} ${ARG_LIBS})
+  target_compile_options(${name} PRIVATE ${SHEAF_WARNINGS})
+  add_executable(${name}_link_test ${PROJECT_SOURCE_DIR}/cmake/link_test_main.cc)
+  target_link_libraries(${name}_link_test PRIVATE "$<LINK_LIBRARY:WHOLE_ARCHIVE,${name}>")
+endfunction()

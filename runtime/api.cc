@@ -1,0 +1,163 @@
+// The compiled side of abi.h: what the typed headers call.
+#include <cstring>
+#include <mutex>
+
+#include "base/check.h"
+#include "runtime/embedded_pool.h"
+#include "runtime/getter.h"
+#include "runtime/typed/registry.h"
+#include "sheaf/error.h"
+
+namespace sheaf::runtime {
+namespace {
+
+std::atomic<Context*> current{nullptr};
+
+}  // namespace
+
+Context* CurrentContext() { return current.load(std::memory_order_acquire); }
+void SetCurrentContext(Context* context) { current.store(context, std::memory_order_release); }
+
+Context& RequireContext() {
+  Context* context = CurrentContext();
+  if (!context) throw InitError("call sheaf::Init() first (and not after Shutdown)");
+  return *context;
+}
+
+}  // namespace sheaf::runtime
+
+namespace sheaf::detail {
+
+using runtime::BlockRoot;
+using runtime::Context;
+using runtime::CurrentContext;
+using runtime::ForeignRoot;
+using runtime::ObjectRoot;
+using runtime::RequireContext;
+using runtime::Submitter;
+
+void FreeRoot(Root* root) noexcept {
+  Context* context = CurrentContext();
+  if (!context) return;  // after Shutdown refs are inert
+  Submitter::Lock lock(context->submitter());
+  context->submitter().FreeLocked(root);
+}
+
+std::byte* Encoder::NewBlock(std::uint64_t size) {
+  WritableBlock fresh(size);
+  std::byte* at = fresh.data();
+  AddBlock(std::move(fresh).Seal());
+  return at;
+}
+
+void Encoder::AddRef(const RefCore& ref) {
+  if (!ref.pin) throw Error("an empty ObjectRef cannot be sent; get refs from Put or Remote");
+  const ObjectId id = runtime::IdOf(RequireContext(), *ref.pin.get());
+  const std::uint32_t words[4] = {id.client, id.slot, id.generation, ref.element};
+  Raw(words, sizeof words);
+  holds_.push_back(ref.pin);
+}
+
+Block Decoder::TakeBlock() {
+  Encoder::Record record{};
+  Raw(&record, sizeof record);
+  const store::WireLoc loc{record.loc.client, record.loc.segment, record.loc.offset};
+  const std::byte* at = RequireContext().peers().Resolve(loc, record.size);
+  if (!at) throw ObjectLostError("a block of this object is gone with the process that made it");
+  return {pin_, at, record.size, record.loc};
+}
+
+RefCore Decoder::TakeRef() {
+  std::uint32_t words[4];
+  Raw(words, sizeof words);
+  Context& context = RequireContext();
+  const ObjectId id{words[0], words[1], words[2]};
+  if (id.client == context.client) {
+    ObjectRoot* root = context.submitter().slots().RootOf(id.slot);
+    if (!root || root->refs.load() == 0 ||
+        context.submitter().HomeOf(*root).generation.load(std::memory_order_relaxed) != id.generation)
+      throw ObjectLostError("a stored ref names an object of this process that is no longer there");
+    return {Pin::Share(root), words[3]};
+  }
+  store::Peer* peer = context.peers().FindOrAdd(id.client);
+  if (!peer) throw ObjectLostError("a stored ref names an object of a process that is gone");
+  peer->uses.fetch_add(1);
+  auto* root = new ForeignRoot;
+  root->kind = runtime::kForeignRoot;
+  root->id = id;
+  root->through = pin_;
+  return {Pin::Share(root), words[3]};
+}
+
+WritableBlock::WritableBlock(std::uint64_t size) {
+  Context& context = RequireContext();
+  const store::OwnBlock block = context.heap().Allocate(size);
+  if (!block.data) {
+    throw OutOfMemoryError("no room for a block of " + std::to_string(size) +
+                           " bytes: the pool's store budget is spent. Drop refs that are no longer needed, or start "
+                           "the pool with a larger --store");
+  }
+  auto* root = new BlockRoot;
+  root->kind = runtime::kBlockRoot;
+  root->block = block;
+  data_ = block.data;
+  block_ = {Pin::Share(root), block.data, size, {context.client, block.segment, block.offset}};
+}
+
+RefCore Submit(std::uint32_t function, Encoder& arguments, const SubmitOptions& options) {
+  const Function* entry = FunctionAt(function);
+  SHEAF_CHECK(entry != nullptr);
+  return RequireContext().submitter().Submit(function, entry->digest, arguments, options);
+}
+
+RefCore PutStored(Encoder& value) { return RequireContext().submitter().Put(value); }
+
+void OnWorkerStart(std::uint32_t function, Encoder& arguments) {
+  Context& context = RequireContext();
+  if (!arguments.dependencies().empty())
+    throw Error("OnWorkerStart takes values, not results of tasks that may still run: Get them first");
+  // Workers may start at any time from now on: what the arguments name stays until the process ends.
+  static std::mutex mutex;
+  static auto* holds = new std::vector<Pin>;
+  {
+    std::lock_guard lock(mutex);
+    for (Pin& hold : arguments.holds()) holds->push_back(hold);
+  }
+  wire::StartCall call{};
+  call.function = function;
+  call.digest = FunctionAt(function)->digest;
+  if (!context.socket().Send(call, wire::Kind::kStartCall, arguments.payload()))
+    throw Error("the arguments of OnWorkerStart must fit into 64 KiB; Put large values and pass an Array");
+}
+
+Stored Fetch(const RefCore& ref, Duration timeout) { return runtime::FetchObject(RequireContext(), ref, timeout); }
+bool IsReady(const RefCore& ref) { return runtime::ObjectIsReady(RequireContext(), ref); }
+
+void Init(int* argc, char** argv) {
+  static std::mutex mutex;
+  static bool at_exit = false;
+  std::lock_guard lock(mutex);
+  if (CurrentContext()) throw InitError("sheaf::Init was called twice; call Shutdown in between");
+  const runtime::InitOptions options = runtime::TakeInitOptions(argc, argv);
+  runtime::UniqueFd socket =
+      options.address.empty() ? runtime::StartEmbeddedPool(options) : runtime::ConnectToPool(options.address);
+  std::unique_ptr<Context> context = Context::Attach(std::move(socket), wire::Role::kDriver, 0);
+  context->Start();
+  runtime::SetCurrentContext(context.release());
+  if (!at_exit) std::atexit(Shutdown);
+  at_exit = true;
+}
+
+void Shutdown() noexcept {
+  Context* context = CurrentContext();
+  if (!context) return;
+  struct {
+    wire::Header header;
+  } goodbye{};
+  context->socket().Send(goodbye, wire::Kind::kDetach);
+  runtime::SetCurrentContext(nullptr);
+  delete context;
+  runtime::AwaitEmbeddedPool();
+}
+
+}  // namespace sheaf::detail

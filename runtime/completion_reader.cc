@@ -1,0 +1,248 @@
+// complete: results move from the worker's completion slots to our home slots; what tasks and objects held is let go.
+#include <algorithm>
+#include <cstring>
+
+#include "base/barrier.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "runtime/submitter.h"
+
+namespace sheaf::runtime {
+
+using store::HomeKind;
+using store::HomeWord;
+
+bool Submitter::LooksFinished(const ObjectRoot& root) const {
+  const HomeWord home = HomeWord::Unpack(HomeOf(root).word.load(std::memory_order_acquire));
+  if (home.kind == HomeKind::kValue) return true;
+  const std::uint8_t index = root.pair.load(std::memory_order_relaxed);
+  if (home.kind != HomeKind::kBound || index == kNoPair) return false;
+  const OutPair* pair = &PairAt(index);
+  const auto* done = home.lane == 0 ? pair->in->done : pair->in->urgent_done;
+  const std::uint32_t depth = home.lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
+  return done[home.position % depth].tag.load(std::memory_order_acquire) == home.position + 1;
+}
+
+void Submitter::ConsumeLocked(int index) {
+  OutPair& pair = PairAt(index);
+  if (!pair.matched) {
+    if (pair.in->nonce.load(std::memory_order_acquire) != pair.nonce) return;
+    pair.matched = true;
+  }
+  std::uint32_t before = core_.At(index).in_flight;
+  if (before > 0 || core_.At(index).paused) {
+    ConsumeLaneLocked(index, 1);
+    ConsumeLaneLocked(index, 0);
+  }
+  if (core_.At(index).paused) SettleRecallLocked(index);
+  ReadKeptLocked(pair);
+  if (!pair.release_overflow.empty()) FlushReleasesLocked(pair);
+}
+
+bool Submitter::ConsumeLaneLocked(int index, int lane_index) {
+  OutPair& pair = PairAt(index);
+  Lane& lane = pair.lanes[lane_index];
+  const std::uint32_t depth = lane_index == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
+  const auto* done = lane_index == 0 ? pair.in->done : pair.in->urgent_done;
+  std::uint32_t count = 0;
+  while (lane.head != lane.tail) {
+    const std::uint32_t position = lane.head;
+    std::uint32_t& slot = lane.slots[position % depth];
+    if (slot == kTakenBack) {
+      ++lane.head;
+      continue;
+    }
+    const store::Completion& completion = done[position % depth];
+    if (completion.tag.load(std::memory_order_acquire) != position + 1) break;
+    ObjectRoot* root = slots_.RootOf(slot);
+    slot = kTakenBack;
+    ++lane.head;
+    ++count;
+    CompleteLocked(pair, root, completion);
+  }
+  if (count == 0) return false;
+  core_.OnConsumed(index, count, NowNanos());
+  if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= limits::kLaneDepth;
+  return true;
+}
+
+void Submitter::CompleteLocked(OutPair& pair, ObjectRoot* root, const store::Completion& done) {
+  SHEAF_CHECK(root->phase == Phase::kPushed);
+  store::HomeSlot& home = HomeOf(*root);
+  const std::uint32_t flags = done.flags.load(std::memory_order_relaxed);
+  home.size = std::min(done.size.load(std::memory_order_relaxed), limits::kPayloadInline);
+  std::uint64_t copy[limits::kPayloadInline / 8];
+  const std::uint32_t words = (home.size + 7) / 8;
+  for (std::uint32_t i = 0; i < words; ++i) copy[i] = done.payload[i].load(std::memory_order_relaxed);
+  std::memcpy(home.payload, copy, words * 8);
+  root->result_record = done.result_record.load(std::memory_order_relaxed);
+  if (root->result_record != 0) {
+    root->producer = static_cast<std::uint16_t>(store::IndexOf(pair.peer));
+    pair.mapped->uses.fetch_add(1, std::memory_order_relaxed);
+  }
+  const HomeWord value{HomeKind::kValue, flags & (store::kFlagError | store::kFlagBlockPayload)};
+  home.word.store(value.Pack(), std::memory_order_release);
+  if (flags & store::kFlagKept) {
+    // The worker still reads what the task named, and perhaps the record itself: everything stays, slot included.
+    ExtraOf(root).kept = true;
+    root->refs.fetch_add(1, std::memory_order_relaxed);
+  } else if (root->extra && !root->extra->holds.empty()) {
+    std::vector<Pin> holds;
+    holds.swap(root->extra->holds);
+    for (Pin& hold : holds) DropLocked(std::move(hold));
+  }
+  ReadyLocked(root);
+}
+
+// The object has its value: tell who waits, and let go of the task's own count.
+void Submitter::ReadyLocked(ObjectRoot* root) {
+  root->phase = Phase::kReady;
+  SHEAF_CHECK(outstanding_ > 0);
+  --outstanding_;
+  if (root->extra)
+    for (auto& hook : root->extra->hooks) due_hooks_.push_back(std::move(hook));
+  if (root->extra) root->extra->hooks.clear();
+  if (local_sleepers > 0) RingLocked();
+  DropLocked(Pin::Adopt(root));
+}
+
+void Submitter::ReadKeptLocked(OutPair& pair) {
+  const std::uint32_t written = pair.in->kept_released.load(std::memory_order_acquire);
+  if (written - pair.kept_read > limits::kKeptDepth) return;  // nonsense: a broken worker harms only itself
+  while (pair.kept_read != written) {
+    const std::uint32_t slot =
+        pair.in->kept_ring[pair.kept_read % limits::kKeptDepth].load(std::memory_order_relaxed);
+    ++pair.kept_read;
+    pair.out->kept_read.store(pair.kept_read, std::memory_order_release);
+    ObjectRoot* root = slots_.RootOf(slot);
+    if (root && root->phase == Phase::kReady && root->extra && root->extra->kept) EndBorrowLocked(root);
+  }
+}
+
+void Submitter::EndBorrowLocked(ObjectRoot* root) {
+  root->extra->kept = false;
+  std::vector<Pin> holds;
+  holds.swap(root->extra->holds);
+  for (Pin& hold : holds) DropLocked(std::move(hold));
+  DropLocked(Pin::Adopt(root));
+}
+
+void Submitter::DropLocked(Pin pin) {
+  Root* root = pin.release();
+  if (root && root->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) FreeLocked(root);
+}
+
+// Frees without recursion: what a freed root held is queued, however long the chain.
+void Submitter::FreeLocked(Root* first) {
+  to_free_.push_back(first);
+  if (freeing_) return;
+  freeing_ = true;
+  while (!to_free_.empty()) {
+    Root* root = to_free_.back();
+    to_free_.pop_back();
+    switch (root->kind) {
+      case kObjectRoot: {
+        auto* object = static_cast<ObjectRoot*>(root);
+        if (object->result_record != 0) ReleaseRecordLocked(object);
+        if (Extra* extra = std::exchange(object->extra, nullptr)) {
+          for (Pin& hold : extra->holds) DropLocked(std::move(hold));
+          delete extra;
+        }
+        slots_.Free(object);
+        break;
+      }
+      case kForeignRoot: {
+        auto* foreign = static_cast<ForeignRoot*>(root);
+        if (store::Peer* peer = parts_.peers->Find(foreign->id.client)) peer->uses.fetch_sub(1);
+        DropLocked(std::move(foreign->through));
+        delete foreign;
+        break;
+      }
+      case kBlockRoot: {
+        auto* block = static_cast<BlockRoot*>(root);
+        parts_.heap->Free(block->block);
+        delete block;
+        break;
+      }
+      case kIncomingRoot: {
+        auto* incoming = static_cast<IncomingRoot*>(root);
+        for (Pin& hold : incoming->holds) DropLocked(std::move(hold));
+        incoming->holds.clear();
+        if (on_incoming_free) on_incoming_free(incoming);
+        break;
+      }
+      default:
+        SHEAF_CHECK(false);
+    }
+  }
+  freeing_ = false;
+}
+
+void Submitter::ReleaseRecordLocked(ObjectRoot* root) {
+  const std::uint32_t record = std::exchange(root->result_record, 0);
+  store::Peer* peer = parts_.peers->FindByIndex(root->producer);
+  if (peer) peer->uses.fetch_sub(1, std::memory_order_relaxed);
+  const std::uint8_t index = root->pair.load(std::memory_order_relaxed);
+  if (index == kNoPair) return;
+  OutPair* pair = &PairAt(index);
+  if (pair->dead || store::IndexOf(pair->peer) != root->producer) return;
+  pair->release_overflow.push_back(record);
+  FlushReleasesLocked(*pair);
+}
+
+void Submitter::FlushReleasesLocked(OutPair& pair) {
+  const std::uint32_t read = pair.in->release_read.load(std::memory_order_acquire);
+  while (!pair.release_overflow.empty() && pair.release_written - read < limits::kReleaseDepth) {
+    pair.out->release_ring[pair.release_written % limits::kReleaseDepth].store(pair.release_overflow.front(),
+                                                                               std::memory_order_relaxed);
+    pair.release_overflow.pop_front();
+    ++pair.release_written;
+    pair.out->released.store(pair.release_written, std::memory_order_release);
+  }
+}
+
+void Submitter::UpdateWantWord(OutPair& pair, int lane_index) {
+  Lane& lane = pair.lanes[lane_index];
+  std::uint64_t want = 0;
+  if (!lane.targets.empty()) {
+    std::uint32_t first = lane.targets[0];
+    for (const std::uint32_t target : lane.targets)
+      if (static_cast<std::int32_t>(target - first) < 0) first = target;
+    want = (std::uint64_t{1} << 32) | first;
+  }
+  pair.out->want[lane_index].store(want, std::memory_order_release);
+}
+
+// Which completions should wake a thread that is about to sleep: that of `root`, or, while it is not pushed, the
+// next half of what every worker still has.
+void Submitter::AddTargetsLocked(const ObjectRoot* root, std::vector<std::pair<Lane*, std::uint32_t>>* added) {
+  const HomeWord home =
+      root ? HomeWord::Unpack(HomeOf(*root).word.load(std::memory_order_relaxed)) : HomeWord{};
+  for (OutPair* pair : active_) {
+    for (int lane_index = 0; lane_index < 2; ++lane_index) {
+      Lane& lane = pair->lanes[lane_index];
+      if (lane.head == lane.tail) continue;
+      std::uint32_t tag = 0;
+      if (home.kind == HomeKind::kBound) {
+        if (&PairAt(root->pair.load(std::memory_order_relaxed)) != pair || static_cast<int>(home.lane) != lane_index) continue;
+        tag = home.position + 1;
+      } else {
+        tag = lane.head + 1 + (lane.tail - lane.head - 1) / 2;
+      }
+      lane.targets.push_back(tag);
+      added->push_back({&lane, tag});
+      UpdateWantWord(*pair, lane_index);
+    }
+  }
+}
+
+void Submitter::RemoveTargetsLocked(const std::vector<std::pair<Lane*, std::uint32_t>>& added) {
+  for (const auto& [lane, tag] : added) {
+    const auto found = std::find(lane->targets.begin(), lane->targets.end(), tag);
+    if (found != lane->targets.end()) lane->targets.erase(found);
+  }
+  for (OutPair* pair : active_)
+    for (int lane_index = 0; lane_index < 2; ++lane_index) UpdateWantWord(*pair, lane_index);
+}
+
+}  // namespace sheaf::runtime

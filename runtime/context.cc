@@ -1,0 +1,345 @@
+#include "runtime/context.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "base/barrier.h"
+#include "base/check.h"
+#include "runtime/program.h"
+#include "sheaf/error.h"
+
+namespace sheaf::runtime {
+
+struct Context::Attached {
+  std::unique_ptr<PoolSocket> socket;
+  wire::Welcome welcome;
+  wire::Role role;
+  store::Mapping page, control, slab, arena;
+};
+
+std::unique_ptr<Context> Context::Attach(UniqueFd fd, wire::Role role, std::uint32_t spawn) {
+  Attached attached;
+  attached.role = role;
+  attached.socket = std::make_unique<PoolSocket>(std::move(fd));
+  wire::Attach hello{};
+  hello.version = wire::kVersion;
+  hello.role = role;
+  hello.pid = static_cast<std::uint32_t>(getpid());
+  hello.spawn = spawn;
+  const auto build = ProgramIdentity();
+  std::memcpy(hello.build, build.data(), sizeof hello.build);
+  std::string tail;
+  std::vector<int> fds;
+  UniqueFd executable;
+  if (role == wire::Role::kDriver) {
+    tail = DescribeProgram(&hello.argument_count, &hello.environment_count);
+    executable = UniqueFd(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    fds = {executable.get(), STDOUT_FILENO, STDERR_FILENO};
+    if (fcntl(STDOUT_FILENO, F_GETFD) < 0) fds[1] = executable.get();
+    if (fcntl(STDERR_FILENO, F_GETFD) < 0) fds[2] = executable.get();
+  }
+  auto answer = attached.socket->Call(hello, wire::Kind::kAttach, std::as_bytes(std::span(tail)), fds,
+                                      std::chrono::seconds(20));
+  if (!answer) throw InitError("the pool did not answer; is it running? Look at `sheaf status`");
+  if (answer->kind() == wire::Kind::kRefused)
+    throw InitError("the pool refused this process: " + answer->Tail<wire::Refused>());
+  const auto* welcome = answer->As<wire::Welcome>();
+  if (answer->kind() != wire::Kind::kWelcome || !welcome || answer->fds.size() != 4)
+    throw InitError("the pool answered with something this version does not understand");
+  attached.welcome = *welcome;
+  using store::Access;
+  using store::Mapping;
+  attached.page = Mapping::Map(answer->fds[0].get(), welcome->page_bytes, Access::kReadOnly);
+  attached.control = Mapping::Map(answer->fds[1].get(), welcome->control_bytes, Access::kReadWrite);
+  attached.slab = Mapping::Map(answer->fds[2].get(), welcome->slab_bytes, Access::kReadWrite);
+  attached.arena = Mapping::Map(answer->fds[3].get(), welcome->arena_bytes, Access::kReadWrite);
+  if (!attached.page.ok() || !attached.control.ok() || !attached.slab.ok() || !attached.arena.ok() ||
+      welcome->page_bytes < sizeof(wire::ControlPage) || welcome->slab_bytes < store::SlabBytes(0) ||
+      welcome->control_bytes < store::ControlBytes(welcome->out_regions, welcome->in_regions))
+    throw InitError("the pool's memory could not be mapped (" + std::string(std::strerror(errno)) +
+                    "); check the limit on address space (ulimit -v)");
+  auto context = std::unique_ptr<Context>(new Context(std::move(attached)));
+  wire::Header done{};
+  struct {
+    wire::Header header;
+  } message{done};
+  context->socket().Send(message, wire::Kind::kAttached);
+  return context;
+}
+
+Context::Context(Attached&& attached)
+    : client(attached.welcome.client),
+      slots(attached.welcome.slots),
+      cores(attached.welcome.cores),
+      page(*reinterpret_cast<const wire::ControlPage*>(attached.page.Leak())),
+      socket_(std::move(attached.socket)) {
+  const wire::Welcome& welcome = attached.welcome;
+  control_ = reinterpret_cast<store::ControlHeader*>(attached.control.base());
+  control_->version = wire::kVersion;
+  control_->client = client;
+  control_->pid = static_cast<std::uint32_t>(getpid());
+  control_->out_regions = welcome.out_regions;
+  control_->in_regions = welcome.in_regions;
+  control_->out_offset = store::OutOffset();
+  control_->in_offset = store::InOffset(welcome.out_regions);
+  control_->magic = store::kControlMagic;
+  peers_ = std::make_unique<store::PeerTable>(
+      [this](std::uint32_t peer, std::uint32_t segment) { return OpenSegment(peer, segment); });
+  heap_ = std::make_unique<store::BlockHeap>(
+      [this](wire::SegmentKind kind, std::uint64_t bytes) { return MakeSegment(kind, bytes); },
+      [this](const store::OwnSegment& segment) { DropSegment(segment); });
+  store::Peer* self = peers_->FindOrAdd(client);
+  const store::OwnSegment slab{welcome.slab_segment, attached.slab.base(), attached.slab.bytes()};
+  const store::OwnSegment arena{welcome.arena_segment, attached.arena.base(), attached.arena.bytes()};
+  peers_->Add(*self, 0, std::move(attached.control));
+  peers_->Add(*self, slab.segment, std::move(attached.slab));
+  peers_->AddSlab(*self, 0, slab.base);
+  peers_->Add(*self, arena.segment, std::move(attached.arena));
+  Submitter::Parts parts;
+  parts.client = client;
+  parts.slots = slots;
+  parts.control = control_;
+  parts.peers = peers_.get();
+  parts.heap = heap_.get();
+  parts.socket = socket_.get();
+  parts.is_worker = attached.role == wire::Role::kWorker;
+  submitter_ = std::make_unique<Submitter>(parts, [this](std::uint64_t bytes) {
+    const store::OwnSegment made = MakeSegment(wire::SegmentKind::kSlab, bytes);
+    if (made.base) peers_->AddSlab(*peers_->Find(client), control_->slab_count.load(), made.base);
+    return made;
+  });
+  submitter_->slots().AddSlab(slab);
+  heap_->AddArena(arena);
+}
+
+Context::~Context() {
+  stop_.store(true, std::memory_order_release);
+  control_->bell.fetch_add(1, std::memory_order_release);
+  FutexWakeAll(control_->bell);
+  if (helper_.joinable()) helper_.join();
+}
+
+void Context::Start() {
+  helper_ = std::thread([this] { RunHelper(); });
+}
+
+store::OwnSegment Context::MakeSegment(wire::SegmentKind kind, std::uint64_t bytes) {
+  wire::MakeSegment ask{};
+  ask.kind = kind;
+  ask.bytes = bytes;
+  auto answer = socket_->Call(ask, wire::Kind::kMakeSegment);
+  const auto* made = answer ? answer->As<wire::SegmentName>() : nullptr;
+  if (!made || made->header.kind != wire::Kind::kSegmentMade || answer->fds.size() != 1) return {};
+  store::Mapping mapping = store::Mapping::Map(answer->fds[0].get(), made->bytes, store::Access::kReadWrite);
+  if (!mapping.ok()) return {};
+  wire::SegmentName mapped = *made;
+  mapped.header = {};
+  const store::OwnSegment segment{made->segment, mapping.base(), mapping.bytes()};
+  peers_->Add(*peers_->Find(client), made->segment, std::move(mapping));
+  socket_->Send(mapped, wire::Kind::kSegmentMapped);
+  return segment;
+}
+
+void Context::DropSegment(const store::OwnSegment& segment) {
+  peers_->Unmap(client, segment.segment);
+  wire::SegmentName name{};
+  name.client = client;
+  name.segment = segment.segment;
+  name.kind = wire::SegmentKind::kLarge;
+  name.bytes = segment.bytes;
+  socket_->Send(name, wire::Kind::kDropSegment);
+}
+
+store::Mapping Context::OpenSegment(std::uint32_t peer, std::uint32_t segment) {
+  wire::SegmentName ask{};
+  ask.client = peer;
+  ask.segment = segment;
+  auto answer = socket_->Call(ask, wire::Kind::kOpenSegment);
+  const auto* opened = answer ? answer->As<wire::SegmentName>() : nullptr;
+  if (!opened || opened->header.kind != wire::Kind::kSegmentOpened || answer->fds.size() != 1) return {};
+  return store::Mapping::Map(answer->fds[0].get(), opened->bytes, store::Access::kReadOnly);
+}
+
+void Context::HandlePair(Message& message, bool out) {
+  const auto* open = message.As<wire::OpenPair>();
+  if (!open || message.fds.size() != 1) return;
+  store::Peer* peer = peers_->FindOrAdd(open->peer);
+  if (!peer) return;
+  if (!peer->control()) {
+    store::Mapping mapping =
+        store::Mapping::Map(message.fds[0].get(), open->peer_control_bytes, store::Access::kReadOnly);
+    if (!mapping.ok()) return;
+    peers_->Add(*peer, 0, std::move(mapping));
+  }
+  if (out) {
+    Submitter::Lock lock(*submitter_);
+    submitter_->OpenPairLocked(*open, peer);
+    submitter_->RingLocked();
+  } else if (TaskRunner* runner = this->runner()) {
+    runner->OpenIn(*open, peer);
+  }
+}
+
+void Context::HandleRefused(const Message& message) {
+  const auto* refused = message.As<wire::Refused>();
+  if (!refused) return;
+  if (refused->why == wire::Refusal::kSpawnFailed || refused->why == wire::Refusal::kInfeasible ||
+      refused->why == wire::Refusal::kStopping) {
+    Submitter::Lock lock(*submitter_);
+    submitter_->FailAllLocked(refused->why == wire::Refusal::kInfeasible ? "InfeasibleError" : "PoolLostError",
+                              "the pool can start no worker for this program: " + message.Tail<wire::Refused>());
+  }
+}
+
+void Context::Handle(Message message) {
+  switch (message.kind()) {
+    case wire::Kind::kOpenOut:
+      HandlePair(message, true);
+      break;
+    case wire::Kind::kOpenIn:
+      HandlePair(message, false);
+      break;
+    case wire::Kind::kGone:
+      if (const auto* gone = message.As<wire::Gone>()) {
+        if (TaskRunner* runner = this->runner()) runner->PeerGone(gone->peer);
+        store::Peer* peer = peers_->FindOrAdd(gone->peer);  // an unknown peer is acknowledged at once
+        if (peer) peer->gone.store(true, std::memory_order_release);
+        Submitter::Lock lock(*submitter_);
+        submitter_->PeerGoneLocked(gone->peer, gone->status);
+      }
+      break;
+    case wire::Kind::kForgotten:
+      if (const auto* name = message.As<wire::PeerName>()) {
+        const std::uint32_t peer = name->peer;
+        if (TaskRunner* runner = this->runner()) runner->PeerForgotten(peer);
+        {
+          Submitter::Lock lock(*submitter_);
+          submitter_->PeerForgottenLocked(peer);
+        }
+        WhenUnobserved([this, peer] { peers_->Forget(peer); });
+      }
+      break;
+    case wire::Kind::kSegmentGone:
+      if (const auto* name = message.As<wire::SegmentName>()) {
+        const wire::SegmentName gone = *name;
+        WhenUnobserved([this, gone] { peers_->Unmap(gone.client, gone.segment); });
+      }
+      break;
+    case wire::Kind::kRunStart:
+      if (const auto* call = message.As<wire::StartCall>())
+        if (TaskRunner* runner = this->runner()) runner->OnStartCall(*call, message.Tail<wire::StartCall>());
+      break;
+    case wire::Kind::kDrain:
+      if (TaskRunner* runner = this->runner()) runner->Drain();
+      break;
+    case wire::Kind::kRefused:
+      HandleRefused(message);
+      break;
+    default:
+      break;  // a newer pool may say more than we understand
+  }
+}
+
+// Runs `f` on this thread once no thread is inside a look at foreign memory; in a worker, on the executor's.
+void Context::WhenUnobserved(std::function<void()> f) {
+  if (TaskRunner* runner = this->runner()) {
+    runner->RunWhenIdle(std::move(f));
+  } else {
+    deferred_.push_back(std::move(f));
+  }
+}
+
+void Context::RunDeferred() {
+  if (deferred_.empty()) return;
+  Submitter::Lock lock(*submitter_);
+  if (lookers.load(std::memory_order_seq_cst) != 0) return;
+  for (auto& f : deferred_) f();
+  deferred_.clear();
+}
+
+void Context::RunHelper() {
+  std::vector<FutexWord> words;
+  while (!stop_.load(std::memory_order_acquire)) {
+    words.clear();
+    words.push_back({&page_bell(), page_bell().load(std::memory_order_acquire)});
+    words.push_back({&control_->bell, control_->bell.load(std::memory_order_acquire)});
+    const bool connected = socket_->ReadArrived();
+    while (auto message = socket_->TakeMessage()) {
+      if (message->bytes.size() >= sizeof(wire::Header)) Handle(std::move(*message));
+    }
+    if (!connected || socket_->lost()) {
+      pool_lost_.store(true, std::memory_order_release);
+      Submitter::Lock lock(*submitter_);
+      submitter_->FailAllLocked("PoolLostError",
+                                "the pool of this machine has ended; objects already received stay readable");
+      if (TaskRunner* runner = this->runner()) runner->Drain();
+      return;
+    }
+    RunDeferred();
+    std::vector<std::pair<Lane*, std::uint32_t>> targets;
+    bool busy = false;
+    {
+      Submitter::Lock lock(*submitter_);
+      submitter_->PumpLocked();
+      submitter_->AcknowledgeDeadLocked();
+      busy = submitter_->outstanding() > 0;
+      if (busy && waiting_threads.load(std::memory_order_acquire) == 0) {
+        for (OutPair* pair : submitter_->pairs())
+          if (words.size() < 120)
+            words.push_back({&pair->control->bell, pair->control->bell.load(std::memory_order_acquire)});
+        submitter_->AddTargetsLocked(nullptr, &targets);
+      }
+    }
+    FullBarrier();
+    FutexWaitAny(words, busy ? std::chrono::milliseconds(5) : std::chrono::milliseconds(200));
+    if (!targets.empty()) {
+      Submitter::Lock lock(*submitter_);
+      submitter_->RemoveTargetsLocked(targets);
+    }
+  }
+}
+
+std::uint32_t Context::BeginAwaiting() {
+  std::lock_guard lock(awaiting_mutex_);
+  ++awaiting_count_;
+  awaiting_value_ += 2;  // odd, and new at each sleep: a word is rung once per value
+  control_->awaiting.store(awaiting_value_, std::memory_order_release);
+  return awaiting_value_;
+}
+
+void Context::EndAwaiting() {
+  std::lock_guard lock(awaiting_mutex_);
+  SHEAF_CHECK(awaiting_count_ > 0);
+  if (--awaiting_count_ == 0) control_->awaiting.store(0, std::memory_order_release);
+}
+
+void Context::CollectBells(std::vector<FutexWord>* words) {
+  words->push_back({&page_bell(), page_bell().load(std::memory_order_acquire)});
+  words->push_back({&control_->bell, control_->bell.load(std::memory_order_acquire)});
+  peers_->ForEach([&](store::Peer& peer) {
+    const auto* control = peer.control();
+    if (!control || peer.client() == client || words->size() >= 126) return;
+    words->push_back({&control->bell, control->bell.load(std::memory_order_acquire)});
+  });
+}
+
+void Context::RingAwaiting() {
+  bool ring = false;
+  peers_->ForEach([&](store::Peer& peer) {
+    const auto* control = peer.control();
+    if (!control || peer.client() == client) return;
+    const std::uint32_t value = control->awaiting.load(std::memory_order_acquire);
+    auto& rung = rung_[store::IndexOf(peer.client())];
+    if (value == 0 || rung.load(std::memory_order_relaxed) == value) return;
+    rung.store(value, std::memory_order_relaxed);
+    ring = true;
+  });
+  if (!ring) return;
+  control_->bell.fetch_add(1, std::memory_order_release);
+  FutexWakeAll(control_->bell);
+}
+
+}  // namespace sheaf::runtime

@@ -1,0 +1,113 @@
+// What Init builds and Shutdown closes: one per process, handed down, never looked up below the public door.
+//
+// Threads: the user's, and one helper that reads the pool's messages and pumps the submitter while user code
+// computes. In a worker the user's thread is the executor (worker/executor.h), reached through TaskRunner.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/futex.h"
+#include "object_store/block_heap.h"
+#include "object_store/peer_table.h"
+#include "proto/control_page.h"
+#include "runtime/pool_socket.h"
+#include "runtime/submitter.h"
+
+namespace sheaf::runtime {
+
+// What a worker's executor offers to the rest of the runtime.
+class TaskRunner {
+ public:
+  virtual ~TaskRunner() = default;
+  virtual bool OnThisThread() const = 0;
+  // Runs a queued task of this process here and now, if it is still queued and the stack allows.
+  virtual bool RunInline(ObjectRoot* root) = 0;
+  // While a task of this worker waits inside Get: acknowledges recalls, runs urgent heads. True: something was done.
+  virtual bool WorkWhileWaiting() = 0;
+  virtual void OpenIn(const wire::OpenPair& message, store::Peer* peer) = 0;
+  virtual void OnStartCall(const wire::StartCall& call, std::string arguments) = 0;
+  virtual void PeerGone(std::uint32_t client) = 0;
+  virtual void PeerForgotten(std::uint32_t client) = 0;
+  virtual void Drain() = 0;
+  // Unmaps what nobody may look at any more, once no look is under way.
+  virtual void RunWhenIdle(std::function<void()> f) = 0;
+};
+
+class Context {
+ public:
+  // Attaches over a connected socket. Throws InitError with advice.
+  static std::unique_ptr<Context> Attach(UniqueFd socket, wire::Role role, std::uint32_t spawn);
+  ~Context();
+
+  void Start();  // the helper thread
+  void SetRunner(TaskRunner* runner) { runner_.store(runner, std::memory_order_release); }
+  TaskRunner* runner() const { return runner_.load(std::memory_order_acquire); }
+
+  const std::uint32_t client;
+  const std::uint32_t slots, cores;
+  const wire::ControlPage& page;
+  PoolSocket& socket() { return *socket_; }
+  store::ControlHeader* control() { return control_; }
+  store::PeerTable& peers() { return *peers_; }
+  store::BlockHeap& heap() { return *heap_; }
+  Submitter& submitter() { return *submitter_; }
+
+  bool IsDead(std::uint32_t peer) const {
+    const auto& entry = page.clients[store::IndexOf(peer)];
+    return entry.client.load(std::memory_order_acquire) != peer ||
+           entry.state.load(std::memory_order_acquire) == wire::ClientState::kDead;
+  }
+  bool pool_lost() const { return pool_lost_.load(std::memory_order_acquire); }
+  const std::atomic<std::uint32_t>& page_bell() const { return page.clients[store::IndexOf(client)].bell; }
+
+  // Threads inside a lock-free look at other clients' memory: nothing is unmapped meanwhile.
+  std::atomic<std::uint32_t> lookers{0};
+  std::atomic<std::uint32_t> waiting_threads{0};  // they pump themselves; the helper need not
+
+  // ---- waits for objects of other clients
+  std::uint32_t BeginAwaiting();
+  void EndAwaiting();
+  // Bells of everybody mapped here, read before the caller's last look.
+  void CollectBells(std::vector<FutexWord>* words);
+  // To call after something became visible that another client's thread may await.
+  void RingAwaiting();
+
+ private:
+  struct Attached;
+  explicit Context(Attached&& attached);
+  store::OwnSegment MakeSegment(wire::SegmentKind kind, std::uint64_t bytes);
+  void DropSegment(const store::OwnSegment& segment);
+  store::Mapping OpenSegment(std::uint32_t peer, std::uint32_t segment);
+  void RunHelper();
+  void Handle(Message message);
+  void HandlePair(Message& message, bool out);
+  void HandleRefused(const Message& message);
+  void WhenUnobserved(std::function<void()> f);
+  void RunDeferred();
+
+  std::unique_ptr<PoolSocket> socket_;
+  store::ControlHeader* control_ = nullptr;
+  std::unique_ptr<store::PeerTable> peers_;
+  std::unique_ptr<store::BlockHeap> heap_;
+  std::unique_ptr<Submitter> submitter_;
+  std::atomic<TaskRunner*> runner_{nullptr};
+  std::atomic<bool> stop_{false}, pool_lost_{false};
+  std::mutex awaiting_mutex_;
+  std::uint32_t awaiting_count_ = 0, awaiting_value_ = 1;
+  std::atomic<std::uint32_t> rung_[limits::kClientsMax] = {};
+  std::vector<std::function<void()>> deferred_;  // helper thread only
+  std::vector<Message> early_;                   // for the runner, before it is set
+  std::thread helper_;
+};
+
+// The context of this process, or nullptr. Set by Init and by a worker's start.
+Context* CurrentContext();
+void SetCurrentContext(Context* context);
+Context& RequireContext();  // throws InitError: call Init first
+
+}  // namespace sheaf::runtime

@@ -1,0 +1,266 @@
+// dispatch: entries on the rings of leased workers, recall of what a worker has not begun, and the wake-up of a sleeper.
+#include <cstring>
+
+#include "base/barrier.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/futex.h"
+#include "runtime/submitter.h"
+
+namespace sheaf::runtime {
+
+using store::HomeKind;
+using store::HomeWord;
+
+void Submitter::OpenPairLocked(const wire::OpenPair& message, store::Peer* peer) {
+  if (message.own_region >= parts_.control->out_regions || message.own_region >= limits::kPairsMax || !peer ||
+      message.peer_region >= limits::kPairsMax)
+    return;
+  auto& entry = pairs_[message.own_region];
+  if (OutPair* old = entry.load(); old && old->in_use) return;
+  const auto* control = peer->control();
+  const std::uint64_t offset =
+      store::InOffset(message.peer_out_regions) + message.peer_region * sizeof(store::InRegion);
+  if (!control || offset + sizeof(store::InRegion) > peer->Bytes(0)) return;
+  auto* opened = new OutPair;
+  OutPair& pair = *opened;
+  pair.peer = message.peer;
+  pair.mapped = peer;
+  pair.peer_region = message.peer_region;
+  pair.nonce = message.nonce;
+  pair.control = control;
+  auto* own = reinterpret_cast<std::byte*>(parts_.control);
+  pair.out = reinterpret_cast<store::OutRegion*>(own + store::OutOffset()) + message.own_region;
+  pair.in = reinterpret_cast<const store::InRegion*>(reinterpret_cast<const std::byte*>(control) + offset);
+  pair.in_use = true;
+  pair.lanes[0].slots.assign(limits::kLaneDepth, kTakenBack);
+  pair.lanes[1].slots.assign(limits::kUrgentDepth, kTakenBack);
+  store::OutRegion& out = *pair.out;
+  for (auto& entry_word : out.entries) entry_word.store(0, std::memory_order_relaxed);
+  for (auto& entry_word : out.urgent) entry_word.store(0, std::memory_order_relaxed);
+  for (auto& want : out.want) want.store(0, std::memory_order_relaxed);
+  out.recall_epoch.store(0, std::memory_order_relaxed);
+  out.released.store(0, std::memory_order_relaxed);
+  out.kept_read.store(0, std::memory_order_relaxed);
+  out.worker.store(message.peer, std::memory_order_relaxed);
+  out.nonce.store(message.nonce, std::memory_order_release);
+  peer->uses.fetch_add(1, std::memory_order_relaxed);
+  core_.Open(static_cast<int>(message.own_region));
+  entry.store(opened, std::memory_order_release);
+  active_.push_back(&pair);
+  PumpLocked();
+}
+
+int Submitter::PreferredPair(const std::vector<detail::Encoder::Dependency>& dependencies) const {
+  if (active_.size() < 2) return DispatchCore::kNone;
+  int best = DispatchCore::kNone, votes = 0;
+  // Majority of the inputs (Boyer and Moore's vote: one pass, no counts by pair); ties go to the first.
+  for (const auto& dependency : dependencies) {
+    if (dependency.ref.pin.get()->kind != kObjectRoot) continue;
+    const auto* root = static_cast<const ObjectRoot*>(dependency.ref.pin.get());
+    const std::uint8_t pair = root->pair.load(std::memory_order_relaxed);
+    if (pair == kNoPair) continue;
+    if (votes == 0) best = pair;
+    votes += best == pair ? 1 : -1;
+  }
+  return best;
+}
+
+bool Submitter::TryPushLocked(ObjectRoot* root, int preferred) {
+  int pair = core_.Choose(preferred);
+  if (pair == DispatchCore::kNone) return false;
+  PushLocked(pair, 0, root);
+  FlushBellLocked(PairAt(pair));
+  return true;
+}
+
+void Submitter::PushLocked(int index, int lane_index, ObjectRoot* root) {
+  OutPair& pair = PairAt(index);
+  Lane& lane = pair.lanes[lane_index];
+  const std::uint32_t depth = lane_index == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
+  SHEAF_CHECK(lane.tail - lane.head < depth);
+  const std::uint32_t position = lane.tail++;
+  lane.slots[position % depth] = root->slot;
+  root->phase = Phase::kPushed;
+  root->pair.store(static_cast<std::uint8_t>(index), std::memory_order_relaxed);
+  HomeWord home{HomeKind::kBound};
+  home.lane = static_cast<std::uint32_t>(lane_index);
+  home.worker = store::IndexOf(pair.peer);
+  home.region = pair.peer_region;
+  home.position = position;
+  HomeOf(*root).word.store(home.Pack(), std::memory_order_release);
+  auto* ring = lane_index == 0 ? pair.out->entries : pair.out->urgent;
+  const std::uint64_t tag = position + 1;
+  ring[position % depth].store((tag << 32) | root->slot, std::memory_order_release);
+  core_.OnPushed(index, core_.At(index).in_flight == 0 ? NowNanos() : 0);
+  if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= limits::kLaneDepth;
+}
+
+void Submitter::FlushBellLocked(OutPair& pair) {
+  FullBarrier();
+  const std::uint32_t asleep = pair.control->asleep.load(std::memory_order_acquire);
+  if (asleep == 0 || asleep == pair.rung_asleep) return;
+  pair.rung_asleep = asleep;
+  RingLocked();
+}
+
+void Submitter::RingLocked() {
+  parts_.control->bell.fetch_add(1, std::memory_order_release);
+  FutexWakeAll(parts_.control->bell);
+}
+
+void Submitter::PushBacklogLocked() {
+  while (backlog_size_ > 0 && !backlog_.empty()) {
+    ObjectRoot* root = Waiting(backlog_.front());
+    if (!root) {
+      backlog_.pop_front();
+      continue;
+    }
+    const int pair = core_.Choose(DispatchCore::kNone);
+    if (pair == DispatchCore::kNone) return;
+    backlog_.pop_front();
+    --backlog_size_;
+    PushLocked(pair, 0, root);
+  }
+}
+
+ObjectRoot* Submitter::Waiting(const QueuedTask& place) const {
+  ObjectRoot* root = slots_.RootOf(place.slot);
+  const bool same = HomeOf(*root).generation.load(std::memory_order_relaxed) == place.generation;
+  return same && root->phase == Phase::kBacklog ? root : nullptr;
+}
+
+bool Submitter::InputsReadyLocked(const ObjectRoot& root) {
+  if (!root.extra) return true;
+  for (const Pin& hold : root.extra->holds) {
+    if (hold.get()->kind == kObjectRoot &&
+        static_cast<const ObjectRoot*>(hold.get())->phase != Phase::kReady)
+      return false;
+  }
+  return true;
+}
+
+// Urgent lanes take only what can run at once, so that nothing in them ever waits for what is behind it.
+void Submitter::PushRequeueLocked() {
+  std::vector<QueuedTask> later;
+  for (const QueuedTask& place : requeue_) {
+    ObjectRoot* root = Waiting(place);
+    if (!root) continue;
+    int best = DispatchCore::kNone;
+    if (InputsReadyLocked(*root)) {
+      for (int i = 0; i < core_.size(); ++i) {
+        const auto& at = core_.At(i);
+        if (!at.open || at.blocked) continue;
+        const Lane& urgent = PairAt(i).lanes[1];
+        if (urgent.tail - urgent.head >= limits::kUrgentDepth) continue;
+        if (best == DispatchCore::kNone || at.in_flight < core_.At(best).in_flight) best = i;
+      }
+    }
+    if (best == DispatchCore::kNone) {
+      later.push_back(place);
+      continue;
+    }
+    --backlog_size_;
+    PushLocked(best, 1, root);
+  }
+  requeue_.swap(later);
+}
+
+void Submitter::WantLocked() {
+  const std::uint32_t want = DispatchCore::Want(outstanding_, parts_.slots);
+  std::uint32_t blocked = 0;
+  for (int i = 0; i < core_.size(); ++i)
+    if (core_.At(i).open && core_.At(i).blocked) ++blocked;
+  const std::uint32_t level = std::min(want, parts_.slots) + (want ? blocked : 0);
+  if (level <= wanted_ && !(blocked && level != wanted_)) return;
+  wanted_ = level;
+  wire::Want message{};
+  message.workers = level;
+  message.cpus_milli = 1000;
+  parts_.socket->Send(message, wire::Kind::kWant);
+}
+
+void Submitter::RecallLocked(int index) {
+  OutPair& pair = PairAt(index);
+  Lane& lane = pair.lanes[0];
+  const std::uint32_t claimed = pair.in->claimed[0].load(std::memory_order_acquire);
+  if (!pair.matched || static_cast<std::int32_t>(lane.tail - claimed) <= 0) return;  // all of it has begun
+  pair.recall_from = claimed;
+  pair.recall_end = lane.tail;
+  pair.recall_taken = lane.tail;
+  core_.At(index).paused = true;
+  pair.out->recall_from.store(pair.recall_from, std::memory_order_relaxed);
+  pair.out->recall_end.store(pair.recall_end, std::memory_order_relaxed);
+  pair.out->recall_epoch.fetch_add(1, std::memory_order_release);
+  FullBarrier();
+  const std::uint32_t now_claimed = pair.in->claimed[0].load(std::memory_order_acquire);
+  TakeBackLocked(index, now_claimed, pair.recall_end);
+  FlushBellLocked(pair);
+}
+
+// Positions [from, end) are ours again. What they name stays untouched until the worker has acknowledged.
+void Submitter::TakeBackLocked(int index, std::uint32_t from, std::uint32_t end) {
+  OutPair& pair = PairAt(index);
+  Lane& lane = pair.lanes[0];
+  if (static_cast<std::int32_t>(pair.recall_taken - from) <= 0) return;
+  end = pair.recall_taken;
+  std::uint32_t count = 0;
+  for (std::uint32_t position = from; position != end; ++position) {
+    std::uint32_t& slot = lane.slots[position % limits::kLaneDepth];
+    if (slot == kTakenBack) continue;
+    ObjectRoot* root = slots_.RootOf(slot);
+    slot = kTakenBack;
+    ++count;
+    pair.recall_holds.push_back(Pin::Share(root));
+    if (root->extra)
+      for (const Pin& hold : root->extra->holds) pair.recall_holds.push_back(hold);
+    root->phase = Phase::kBacklog;
+    HomeOf(*root).word.store(HomeWord{HomeKind::kPending}.Pack(), std::memory_order_release);
+    requeue_.push_back(Place(*root));
+    ++backlog_size_;
+  }
+  pair.recall_taken = from;
+  core_.OnTakenBack(index, count);
+}
+
+void Submitter::SettleRecallLocked(int index) {
+  OutPair& pair = PairAt(index);
+  if (pair.in->recall_ack.load(std::memory_order_acquire) !=
+      pair.out->recall_epoch.load(std::memory_order_relaxed))
+    return;
+  const std::uint32_t first = pair.in->recall_first_not_run.load(std::memory_order_relaxed);
+  // A claim that backed off. Anything outside what was recalled would be a lie of the worker's memory.
+  if (static_cast<std::int32_t>(first - pair.recall_from) >= 0 &&
+      static_cast<std::int32_t>(pair.recall_end - first) >= 0)
+    TakeBackLocked(index, first, pair.recall_end);
+  core_.At(index).paused = false;
+  std::vector<Pin> holds;
+  holds.swap(pair.recall_holds);
+  for (Pin& hold : holds) DropLocked(std::move(hold));
+}
+
+void Submitter::PumpLocked() {
+  if (pool_lost_) return;
+  for (int i = 0; i < core_.size(); ++i)
+    if (core_.At(i).open) ConsumeLocked(i);
+  if (!requeue_.empty()) PushRequeueLocked();
+  if (backlog_size_ > requeue_.size()) PushBacklogLocked();
+  if (outstanding_ == 0) return;
+  bool blocked_changed = false;
+  const std::int64_t now = active_.empty() ? 0 : NowNanos();
+  for (int i = 0; i < core_.size(); ++i) {
+    auto& at = core_.At(i);
+    if (!at.open) continue;
+    OutPair& pair = PairAt(i);
+    const bool blocked = pair.control->blocked.load(std::memory_order_relaxed) != 0;
+    blocked_changed |= blocked != at.blocked;
+    at.blocked = blocked;
+    if (core_.ShouldRecall(i, now)) RecallLocked(i);
+    FlushBellLocked(pair);
+  }
+  if (!requeue_.empty()) PushRequeueLocked();
+  for (OutPair* pair : active_) FlushBellLocked(*pair);
+  if (backlog_size_ > 0 || active_.size() < parts_.slots || blocked_changed) WantLocked();
+}
+
+}  // namespace sheaf::runtime

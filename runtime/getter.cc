@@ -1,0 +1,276 @@
+#include "runtime/getter.h"
+
+#include <cstring>
+
+#include "base/barrier.h"
+#include "base/clock.h"
+#include "sheaf/error.h"
+
+namespace sheaf::runtime {
+
+using store::HomeKind;
+using store::HomeWord;
+
+namespace {
+
+constexpr std::int64_t kSpinNanos = 40'000;  // about what a wake-up costs both sides
+constexpr std::int64_t kTaskSleepNanos = 1'000'000;  // after this long asleep a worker gives its slot back
+
+// Counts a thread as inside a lock-free look at other clients' memory.
+class Look {
+ public:
+  explicit Look(Context& context) : context_(context) { context_.lookers.fetch_add(1, std::memory_order_seq_cst); }
+  ~Look() { context_.lookers.fetch_sub(1, std::memory_order_release); }
+
+ private:
+  Context& context_;
+};
+
+// Tells the pool, once, that this worker's slot is free for others while its task waits.
+class BlockedNotice {
+ public:
+  BlockedNotice(Context& context, bool on_executor) : context_(context), on_executor_(on_executor) {
+    if (on_executor_) context_.control()->blocked.fetch_add(1, std::memory_order_release);
+  }
+  ~BlockedNotice() {
+    if (on_executor_) context_.control()->blocked.fetch_sub(1, std::memory_order_release);
+    if (told_) Tell(0);
+  }
+  void OnSleep(std::int64_t waited) {
+    if (!on_executor_ || told_ || waited < kTaskSleepNanos) return;
+    told_ = true;
+    Tell(1);
+  }
+
+ private:
+  void Tell(std::uint32_t blocked) {
+    wire::Blocked message{};
+    message.blocked = blocked;
+    context_.socket().Send(message, wire::Kind::kBlocked);
+  }
+  Context& context_;
+  const bool on_executor_;
+  bool told_ = false;
+};
+
+std::int64_t DeadlineAfter(Duration timeout) {
+  if (timeout == kForever) return std::numeric_limits<std::int64_t>::max();
+  const std::int64_t now = NowNanos();
+  return timeout.count() > std::numeric_limits<std::int64_t>::max() - now ? std::numeric_limits<std::int64_t>::max()
+                                                                          : now + timeout.count();
+}
+
+[[noreturn]] void ThrowTimeout(Duration timeout) {
+  throw TimeoutError("the object was not ready within " +
+                     std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count()) +
+                     " ms; its task may still be queued or running");
+}
+
+bool ValueIsHome(Submitter& submitter, const ObjectRoot& root) {
+  return HomeWord::Unpack(submitter.HomeOf(root).word.load(std::memory_order_acquire)).kind == HomeKind::kValue;
+}
+
+// Whether spinning takes a core from those who work: the busy workers, and this thread.
+bool MaySpin(Context& context) {
+  Submitter& submitter = context.submitter();
+  std::uint32_t busy = 1;
+  for (int i = 0; i < submitter.core().size(); ++i)
+    if (submitter.core().At(i).open && submitter.core().At(i).in_flight > 0) ++busy;
+  return busy <= context.cores;
+}
+
+void WaitOwn(Context& context, ObjectRoot* root, Duration timeout) {
+  Submitter& submitter = context.submitter();
+  TaskRunner* runner = context.runner();
+  const bool on_executor = runner && runner->OnThisThread();
+  if (on_executor && runner->RunInline(root)) return;
+  BlockedNotice blocked(context, on_executor);
+  context.waiting_threads.fetch_add(1, std::memory_order_release);
+  struct Leave {
+    Context& context;
+    ~Leave() { context.waiting_threads.fetch_sub(1, std::memory_order_release); }
+  } leave{context};
+  const std::int64_t start = NowNanos(), deadline = DeadlineAfter(timeout);
+  std::int64_t spin_until = 0;
+  std::vector<FutexWord> words;
+  std::vector<std::pair<Lane*, std::uint32_t>> targets;
+  for (std::uint32_t turn = 0;; ++turn) {
+    bool finished = false;
+    {
+      Look look(context);
+      finished = submitter.LooksFinished(*root);
+    }
+    const bool pump = finished || (turn & 255) == 0;
+    if (pump) {
+      Submitter::Lock lock(submitter);
+      submitter.PumpLocked();
+      if (submitter.FinishedLocked(*root)) return;
+      if (spin_until == 0) spin_until = NowNanos() + (MaySpin(context) ? kSpinNanos : 2'000);
+    }
+    if (on_executor && pump) {
+      if (runner->RunInline(root)) return;
+      if (runner->WorkWhileWaiting()) continue;
+    }
+    if ((turn & 31) != 0 || NowNanos() < spin_until) {
+      CpuRelax();
+      continue;
+    }
+    const std::int64_t now = NowNanos();
+    if (now >= deadline) ThrowTimeout(timeout);
+    blocked.OnSleep(now - start);
+    words.clear();
+    targets.clear();
+    words.push_back({&context.page_bell(), context.page_bell().load(std::memory_order_acquire)});
+    words.push_back({&context.control()->bell, context.control()->bell.load(std::memory_order_acquire)});
+    bool ready = false;
+    {
+      Submitter::Lock lock(submitter);
+      ++submitter.local_sleepers;
+      for (OutPair* pair : submitter.pairs())
+        if (words.size() < 122)
+          words.push_back({&pair->control->bell, pair->control->bell.load(std::memory_order_acquire)});
+      submitter.AddTargetsLocked(root, &targets);
+      FullBarrier();
+      submitter.PumpLocked();
+      ready = submitter.FinishedLocked(*root);
+    }
+    if (!ready && !context.pool_lost()) {
+      const std::int64_t cap = on_executor ? 1'000'000 : 20'000'000;
+      FutexWaitAny(words, std::chrono::nanoseconds(std::min(deadline - now, cap)));
+    }
+    {
+      Submitter::Lock lock(submitter);
+      --submitter.local_sleepers;
+      submitter.RemoveTargetsLocked(targets);
+      submitter.PumpLocked();
+      if (submitter.FinishedLocked(*root)) return;
+    }
+    spin_until = NowNanos() + 2'000;
+  }
+}
+
+// Fills the root's copy once the value is there; false while it is not. Throws ObjectLostError.
+bool TryForeign(Context& context, ForeignRoot* root, Probed* probed) {
+  std::lock_guard copying(root->copying);
+  if (root->copied) {
+    *probed = {Probed::kValue, root->flags, root->size, nullptr};
+    return true;
+  }
+  Look look(context);
+  *probed = Probe(context, root->id, &root->copy);
+  if (probed->state == Probed::kLost)
+    throw ObjectLostError("the process that made this object ended before the object had its value");
+  if (probed->state != Probed::kValue) return false;
+  if (!probed->in_place) {
+    root->copied = true;
+    root->flags = probed->flags;
+    root->size = probed->size;
+  }
+  return true;
+}
+
+Probed WaitForeign(Context& context, ForeignRoot* root, Duration timeout) {
+  Probed probed;
+  if (TryForeign(context, root, &probed)) return probed;
+  TaskRunner* runner = context.runner();
+  const bool on_executor = runner && runner->OnThisThread();
+  BlockedNotice blocked(context, on_executor);
+  const std::int64_t start = NowNanos(), deadline = DeadlineAfter(timeout);
+  const std::int64_t spin_until = start + kSpinNanos;
+  std::vector<FutexWord> words;
+  for (std::uint32_t turn = 0;; ++turn) {
+    if (TryForeign(context, root, &probed)) return probed;
+    if (on_executor && (turn & 63) == 0 && runner->WorkWhileWaiting()) continue;
+    std::int64_t now = NowNanos();
+    if (now < spin_until) {
+      for (int i = 0; i < 8; ++i) CpuRelax();
+      continue;
+    }
+    if (now >= deadline) ThrowTimeout(timeout);
+    if (context.pool_lost()) throw PoolLostError("the pool of this machine ended while an object was awaited");
+    blocked.OnSleep(now - start);
+    context.BeginAwaiting();
+    words.clear();
+    {
+      Submitter::Lock lock(context.submitter());  // nothing is unmapped meanwhile
+      context.submitter().PumpLocked();
+      context.CollectBells(&words);
+    }
+    FullBarrier();
+    bool ready = false;
+    try {
+      ready = TryForeign(context, root, &probed);
+    } catch (...) {
+      context.EndAwaiting();
+      throw;
+    }
+    // The producer may not know of us (docs/dispatch.md, "Sleeping"): look again soon in any case.
+    if (!ready) FutexWaitAny(words, std::chrono::nanoseconds(std::min<std::int64_t>(deadline - now, 2'000'000)));
+    context.EndAwaiting();
+    if (ready) return probed;
+  }
+}
+
+}  // namespace
+
+ObjectId IdOf(Context& context, const Root& root) {
+  if (root.kind == kForeignRoot) return static_cast<const ForeignRoot&>(root).id;
+  const auto& object = static_cast<const ObjectRoot&>(root);
+  return {context.client, object.slot,
+          context.submitter().HomeOf(object).generation.load(std::memory_order_relaxed)};
+}
+
+detail::Stored MakeStored(Context& context, std::uint32_t flags, const std::byte* payload, std::uint32_t size,
+                          Pin pin, std::uint32_t element) {
+  detail::Stored stored;
+  stored.pin = std::move(pin);
+  stored.element = element;
+  stored.error = (flags & store::kFlagError) != 0;
+  stored.payload = {payload, size};
+  if (flags & store::kFlagBlockPayload) {
+    store::BlockRecord named{};
+    if (size < sizeof named) throw Error("a stored value is shorter than its block record");
+    std::memcpy(&named, payload, sizeof named);
+    const std::byte* at = context.peers().Resolve(named.loc, named.size);
+    if (!at) throw ObjectLostError("the memory of this object is gone with the process that made it");
+    stored.payload = {at, named.size};
+  }
+  return stored;
+}
+
+detail::Stored FetchObject(Context& context, const RefCore& ref, Duration timeout) {
+  if (!ref.pin) throw Error("Get on an empty ObjectRef; get refs from Put or Remote");
+  Root* root = ref.pin.get();
+  if (root->kind == kObjectRoot) {
+    auto* object = static_cast<ObjectRoot*>(root);
+    if (!ValueIsHome(context.submitter(), *object)) WaitOwn(context, object, timeout);
+    const store::HomeSlot& home = context.submitter().HomeOf(*object);
+    const HomeWord word = HomeWord::Unpack(home.word.load(std::memory_order_acquire));
+    return MakeStored(context, word.flags, home.payload, home.size, ref.pin, ref.element);
+  }
+  if (root->kind != kForeignRoot) throw Error("this ref names no object");
+  auto* foreign = static_cast<ForeignRoot*>(root);
+  const Probed probed = WaitForeign(context, foreign, timeout);
+  const auto* payload = probed.in_place ? probed.in_place : reinterpret_cast<const std::byte*>(foreign->copy.data());
+  return MakeStored(context, probed.flags, payload, probed.size, ref.pin, ref.element);
+}
+
+bool ObjectIsReady(Context& context, const RefCore& ref) {
+  if (!ref.pin) throw Error("an empty ObjectRef is never ready");
+  Root* root = ref.pin.get();
+  if (root->kind == kObjectRoot) {
+    auto* object = static_cast<ObjectRoot*>(root);
+    if (ValueIsHome(context.submitter(), *object)) return true;
+    Submitter::Lock lock(context.submitter());
+    context.submitter().PumpLocked();
+    return context.submitter().FinishedLocked(*object);
+  }
+  Probed probed;
+  try {
+    return TryForeign(context, static_cast<ForeignRoot*>(root), &probed);
+  } catch (const ObjectLostError&) {
+    return true;  // Get says so
+  }
+}
+
+}  // namespace sheaf::runtime

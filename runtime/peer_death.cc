@@ -1,0 +1,180 @@
+// What the death of another process means for us as a submitter: docs/dispatch.md, "Death".
+#include <sys/wait.h>
+
+#include <cstring>
+
+#include "base/check.h"
+#include "runtime/submitter.h"
+
+namespace sheaf::runtime {
+
+using store::HomeKind;
+using store::HomeWord;
+
+namespace {
+
+std::string DescribeExit(int status) {
+  if (WIFSIGNALED(status)) return "killed by signal " + std::to_string(WTERMSIG(status));
+  if (WIFEXITED(status)) return "exited with code " + std::to_string(WEXITSTATUS(status));
+  return "ended";
+}
+
+}  // namespace
+
+void Submitter::PeerGoneLocked(std::uint32_t client, int status) {
+  store::Peer* peer = parts_.peers->Find(client);
+  if (peer) peer->gone.store(true, std::memory_order_release);
+  for (int i = 0; i < core_.size(); ++i) {
+    OutPair* pair = pairs_[static_cast<std::size_t>(i)].load();
+    if (!pair || !pair->in_use || pair->dead || pair->peer != client) continue;
+    ConsumeLocked(i);  // results that were published before the death are complete
+    std::uint32_t begun[2] = {pair->lanes[0].head, pair->lanes[1].head};
+    if (pair->matched) {
+      for (int lane = 0; lane < 2; ++lane) begun[lane] = pair->in->claimed[lane].load(std::memory_order_acquire);
+      // It had claimed an entry and backed off from it: that one has not begun.
+      if (pair->out->recall_epoch.load(std::memory_order_relaxed) ==
+          pair->in->recall_ack.load(std::memory_order_acquire)) {
+        const std::uint32_t first = pair->in->recall_first_not_run.load(std::memory_order_relaxed);
+        if (pair->out->recall_epoch.load(std::memory_order_relaxed) != 0 && begun[0] == first + 1) begun[0] = first;
+      }
+    }
+    pair->dead = true;
+    std::vector<ObjectRoot*> lost;
+    std::vector<bool> lost_begun;
+    for (int lane_index : {1, 0}) {
+      Lane& lane = pair->lanes[lane_index];
+      const std::uint32_t depth = lane_index == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
+      for (; lane.head != lane.tail; ++lane.head) {
+        std::uint32_t& slot = lane.slots[lane.head % depth];
+        if (slot == kTakenBack) continue;
+        lost.push_back(slots_.RootOf(slot));
+        lost_begun.push_back(static_cast<std::int32_t>(begun[lane_index] - lane.head) > 0);
+        slot = kTakenBack;
+      }
+    }
+    for (std::size_t k = 0; k < lost.size(); ++k) RetryLocked(*pair, lost[k], lost_begun[k], status);
+    core_.Close(i);
+    std::erase(active_, pair);
+    std::vector<Pin> holds;
+    holds.swap(pair->recall_holds);
+    for (Pin& hold : holds) DropLocked(std::move(hold));
+    if (peer) peer->uses.fetch_sub(1, std::memory_order_relaxed);
+  }
+  wanted_ = 0;
+  PumpLocked();
+  if (local_sleepers > 0) RingLocked();
+  AcknowledgeDeadLocked();
+}
+
+void Submitter::RetryLocked(OutPair& pair, ObjectRoot* root, bool begun, int status) {
+  if (begun) {
+    // It may have lent its arguments to others that still run: they stay until it is forgotten.
+    auto& lent = lent_by_dead_[pair.peer];
+    lent.push_back(Pin::Share(root));
+    if (root->extra)
+      for (const Pin& hold : root->extra->holds) lent.push_back(hold);
+    if (root->retries == 0) {
+      FailLocked(root, "WorkerDiedError",
+                 "the worker that ran this task was " + DescribeExit(status) + " in attempt " +
+                     std::to_string(root->attempt) + "; no retries are left (see TaskOptions.retries)");
+      return;
+    }
+    --root->retries;
+    ++root->attempt;
+    slots_.SlotOf(*root).task.attempt = root->attempt;
+  }
+  root->phase = Phase::kBacklog;
+  HomeOf(*root).word.store(HomeWord{HomeKind::kPending}.Pack(), std::memory_order_release);
+  requeue_.push_back(Place(*root));
+  ++backlog_size_;
+}
+
+void Submitter::FailLocked(ObjectRoot* root, std::string_view kind, const std::string& message) {
+  if (root->phase == Phase::kReady) return;
+  SHEAF_CHECK(root->phase == Phase::kPushed || root->phase == Phase::kInline);  // in no queue
+  detail::Encoder error;
+  const std::string name = root->extra && !root->extra->name.empty()
+                               ? root->extra->name
+                               : detail::DescribeFunction(slots_.SlotOf(*root).task.function);
+  detail::EncodeRuntimeError(kind, message, {name, root->attempt}, error);
+  const auto payload = error.payload();
+  store::HomeSlot& home = HomeOf(*root);
+  std::uint32_t flags = store::kFlagError;
+  std::vector<Pin> holds;
+  if (payload.size() <= limits::kPayloadInline) {
+    home.size = static_cast<std::uint32_t>(payload.size());
+    std::memcpy(home.payload, payload.data(), payload.size());
+  } else {
+    const store::OwnBlock block = parts_.heap->Allocate(payload.size());
+    home.size = 0;
+    if (block.data) {
+      auto* held = new BlockRoot;
+      held->kind = kBlockRoot;
+      held->block = block;
+      holds.push_back(Pin::Share(held));
+      std::memcpy(block.data, payload.data(), payload.size());
+      const store::BlockRecord named{{parts_.client, block.segment, block.offset}, payload.size()};
+      std::memcpy(home.payload, &named, sizeof named);
+      home.size = sizeof named;
+      flags |= store::kFlagBlockPayload;
+    }
+  }
+  home.word.store(HomeWord{HomeKind::kValue, flags}.Pack(), std::memory_order_release);
+  if (root->extra) {
+    std::vector<Pin> old;
+    old.swap(root->extra->holds);
+    for (Pin& hold : old) DropLocked(std::move(hold));
+  }
+  if (!holds.empty()) ExtraOf(root).holds = std::move(holds);
+  RingLocked();
+  ReadyLocked(root);
+}
+
+void Submitter::FailAllLocked(std::string_view kind, const std::string& message) {
+  pool_lost_ = true;
+  for (int i = 0; i < core_.size(); ++i)
+    if (core_.At(i).open) ConsumeLocked(i);
+  std::vector<ObjectRoot*> open;
+  slots_.ForEachLive([&](ObjectRoot& root) {
+    if (root.phase != Phase::kReady && root.phase != Phase::kInline) open.push_back(&root);
+  });
+  backlog_.clear();
+  requeue_.clear();
+  backlog_size_ = 0;
+  for (ObjectRoot* root : open) {
+    root->phase = Phase::kInline;
+    FailLocked(root, kind, message);
+  }
+  RingLocked();
+}
+
+void Submitter::PeerForgottenLocked(std::uint32_t client) {
+  std::vector<Pin> lent;
+  if (const auto found = lent_by_dead_.find(client); found != lent_by_dead_.end()) {
+    lent.swap(found->second);
+    lent_by_dead_.erase(found);
+  }
+  for (Pin& hold : lent) DropLocked(std::move(hold));
+  std::vector<ObjectRoot*> kept;
+  slots_.ForEachLive([&](ObjectRoot& root) {
+    if (root.phase != Phase::kReady || !root.extra || !root.extra->kept) return;
+    const std::uint8_t index = root.pair.load(std::memory_order_relaxed);
+    if (index != kNoPair && PairAt(index).peer == client) kept.push_back(&root);
+  });
+  for (ObjectRoot* root : kept) EndBorrowLocked(root);
+  for (auto& entry : pairs_)
+    if (OutPair* pair = entry.load(); pair && pair->peer == client) pair->in_use = false;
+}
+
+void Submitter::AcknowledgeDeadLocked() {
+  parts_.peers->ForEach([&](store::Peer& peer) {
+    if (!peer.gone.load(std::memory_order_acquire) || peer.acknowledged.load()) return;
+    if (peer.uses.load(std::memory_order_acquire) != 0) return;
+    peer.acknowledged.store(true);
+    wire::PeerName message{};
+    message.peer = peer.client();
+    parts_.socket->Send(message, wire::Kind::kGoneAck);
+  });
+}
+
+}  // namespace sheaf::runtime

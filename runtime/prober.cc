@@ -1,0 +1,86 @@
+#include "runtime/prober.h"
+
+#include <algorithm>
+
+namespace sheaf::runtime {
+
+using store::HomeKind;
+using store::HomeWord;
+
+namespace {
+
+const store::InRegion* FindInRegion(Context& context, std::uint32_t index, std::uint32_t region) {
+  store::Peer* worker = context.peers().FindByIndex(index);
+  const store::ControlHeader* control = worker ? worker->control() : nullptr;
+  if (!control) {
+    const std::uint32_t client = context.page.clients[index].client.load(std::memory_order_acquire);
+    if (client == 0) return nullptr;
+    control = context.peers().ResolveControl(client);
+    worker = context.peers().Find(client);
+    if (!control || !worker) return nullptr;
+  }
+  const std::uint64_t offset = store::InOffset(control->out_regions) + region * sizeof(store::InRegion);
+  if (region >= control->in_regions || offset + sizeof(store::InRegion) > worker->Bytes(0)) return nullptr;
+  return reinterpret_cast<const store::InRegion*>(reinterpret_cast<const std::byte*>(control) + offset);
+}
+
+}  // namespace
+
+Probed Probe(Context& context, const ObjectId& id, PayloadCopy* copy) {
+  const store::Slot* slot = context.peers().ResolveSlot(id.client, id.slot);
+  Probed result;
+  if (!slot) {
+    result.state = Probed::kLost;
+    return result;
+  }
+  const store::HomeSlot& home = slot->home;
+  for (int look = 0; look < 8; ++look) {
+    // Death is read before the words: what a dead process published before is seen by the looks that follow.
+    const bool creator_dead = context.IsDead(id.client);
+    const std::uint64_t word = home.word.load(std::memory_order_acquire);
+    if (home.generation.load(std::memory_order_relaxed) != id.generation) {
+      result.state = Probed::kLost;
+      return result;
+    }
+    const HomeWord where = HomeWord::Unpack(word);
+    if (where.kind == HomeKind::kValue) {
+      result = {Probed::kValue, where.flags, std::min(home.size, limits::kPayloadInline), home.payload};
+      return result;
+    }
+    if (where.kind != HomeKind::kBound) {
+      result.state = creator_dead ? Probed::kLost : Probed::kPending;
+      return result;
+    }
+    const std::uint32_t worker_id = context.page.clients[where.worker].client.load(std::memory_order_acquire);
+    const bool worker_dead = context.IsDead(worker_id);
+    const store::InRegion* in = FindInRegion(context, where.worker, where.region);
+    if (!in) {
+      result.state = creator_dead ? Probed::kLost : Probed::kPending;
+      return result;
+    }
+    const bool ended = in->ended.load(std::memory_order_acquire) == in->nonce.load(std::memory_order_acquire);
+    const std::uint32_t depth = where.lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
+    const store::Completion& done =
+        (where.lane == 0 ? in->done : in->urgent_done)[where.position % depth];
+    if (in->submitter.load(std::memory_order_acquire) == id.client &&
+        done.tag.load(std::memory_order_acquire) == where.position + 1) {
+      result.flags = done.flags.load(std::memory_order_acquire);
+      result.size = std::min(done.size.load(std::memory_order_acquire), limits::kPayloadInline);
+      for (std::size_t i = 0; i < copy->size(); ++i) (*copy)[i] = done.payload[i].load(std::memory_order_acquire);
+      if (done.tag.load(std::memory_order_acquire) == where.position + 1 &&
+          in->submitter.load(std::memory_order_acquire) == id.client &&
+          home.word.load(std::memory_order_acquire) == word) {
+        result.state = Probed::kValue;
+        result.in_place = nullptr;
+        return result;
+      }
+      continue;  // the creator has consumed it meanwhile: its home word has moved on
+    }
+    if (home.word.load(std::memory_order_acquire) != word) continue;
+    result.state = creator_dead && (ended || worker_dead) ? Probed::kLost : Probed::kPending;
+    return result;
+  }
+  return result;
+}
+
+}  // namespace sheaf::runtime

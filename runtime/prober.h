@@ -1,0 +1,20 @@
+// Where an object of any client stands: home word, then the completion slot that it is bound to. Lock-free; the caller
+// holds something that keeps the object (a task in flight, a pin), and Context::lookers or the submitter's lock.
+#pragma once
+
+#include "runtime/context.h"
+#include "runtime/roots.h"
+
+namespace sheaf::runtime {
+
+struct Probed {
+  enum State { kPending, kValue, kLost } state = kPending;
+  std::uint32_t flags = 0;
+  std::uint32_t size = 0;
+  const std::byte* in_place = nullptr;  // in the home slot; nullptr: the payload is in `copy`
+};
+
+// `copy` is written only when the value was found in a completion slot.
+Probed Probe(Context& context, const ObjectId& id, PayloadCopy* copy);
+
+}  // namespace sheaf::runtime

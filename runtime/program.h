@@ -1,0 +1,16 @@
+// Which program this process runs, as the pool and its workers must know it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+namespace sheaf::runtime {
+
+// The ELF build id of the executable, or a digest of its file where it has none.
+std::array<std::uint64_t, 4> ProgramIdentity();
+
+// Working directory, arguments and environment as NUL-terminated strings, one after the other.
+std::string DescribeProgram(std::uint32_t* arguments, std::uint32_t* environment);
+
+}  // namespace sheaf::runtime

@@ -1,0 +1,196 @@
+// submit: a task record in our own slab, a place in the backlog or at once in a worker's ring.
+#include "runtime/submitter.h"
+
+#include <cstring>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "sheaf/error.h"
+
+namespace sheaf::runtime {
+
+using store::HomeKind;
+using store::HomeWord;
+
+Submitter::Submitter(const Parts& parts, SlotTable::MakeSlab make_slab)
+    : parts_(parts), slots_(parts.control, std::move(make_slab)) {}
+
+Submitter::Lock::~Lock() {
+  if (submitter_.due_hooks_.empty()) return;
+  std::vector<std::function<void()>> hooks;
+  hooks.swap(submitter_.due_hooks_);
+  lock_.unlock();
+  for (auto& hook : hooks) hook();
+}
+
+ObjectRoot* Submitter::AllocateLocked() {
+  ObjectRoot* root = slots_.Allocate();
+  if (!root) {
+    throw OutOfMemoryError(
+        "no memory for more queued tasks and objects: the pool refused another slab of home slots. Drop refs that are "
+        "no longer needed, or start the pool with a larger --store");
+  }
+  return root;
+}
+
+Extra& Submitter::ExtraOf(ObjectRoot* root) {
+  if (!root->extra) root->extra = new Extra;
+  return *root->extra;
+}
+
+// Dependencies first, then the payload; what does not fit into the record goes into a block of our own.
+void Submitter::StoreArguments(store::TaskRecord& record, detail::Encoder& arguments, std::vector<Pin>* holds) {
+  auto& dependencies = arguments.dependencies();
+  const auto payload = arguments.payload();
+  const std::size_t fixed = dependencies.size() * sizeof(store::DependencyRecord);
+  record.dependencies = static_cast<std::uint16_t>(dependencies.size());
+  record.size = static_cast<std::uint32_t>(payload.size());
+  record.flags = 0;
+  std::byte* to = record.inline_bytes;
+  if (fixed + payload.size() > sizeof record.inline_bytes) {
+    const store::OwnBlock block = parts_.heap->Allocate(fixed + payload.size());
+    if (!block.data) throw OutOfMemoryError("no room in the object store for a task's arguments");
+    auto* held = new BlockRoot;
+    held->kind = kBlockRoot;
+    held->block = block;
+    holds->push_back(Pin::Share(held));
+    record.flags = store::kTaskArgumentsInBlock;
+    const store::BlockRecord named{{parts_.client, block.segment, block.offset}, fixed + payload.size()};
+    std::memcpy(record.inline_bytes, &named, sizeof named);
+    to = block.data;
+  }
+  for (const auto& [ref, unwrap] : dependencies) {
+    store::DependencyRecord named{};
+    if (ref.pin.get()->kind == kForeignRoot) {
+      const auto& id = static_cast<const ForeignRoot*>(ref.pin.get())->id;
+      named = {id.client, id.slot, id.generation, ref.element, unwrap, 0};
+    } else {
+      const auto* root = static_cast<const ObjectRoot*>(ref.pin.get());
+      named = {parts_.client, root->slot, HomeOf(*root).generation.load(std::memory_order_relaxed), ref.element,
+               unwrap, 0};
+    }
+    std::memcpy(to, &named, sizeof named);
+    to += sizeof named;
+    holds->push_back(ref.pin);
+  }
+  std::memcpy(to, payload.data(), payload.size());
+  for (auto& hold : arguments.holds()) holds->push_back(std::move(hold));
+}
+
+RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::Encoder& arguments,
+                          const detail::SubmitOptions& options) {
+  if (arguments.dependencies().size() > 0xffff) throw Error("a task takes at most 65535 refs");
+  for (const auto& dependency : arguments.dependencies())
+    if (!dependency.ref.pin) throw Error("an empty ObjectRef was passed to a task; get refs from Put or Remote");
+  Pin ref;
+  Lock lock(*this);
+  ObjectRoot* root = AllocateLocked();
+  root->refs.store(2, std::memory_order_relaxed);  // the caller's ref, and the task itself until it is done
+  root->retries = static_cast<std::int16_t>(std::clamp(options.retries, 0, 32767));
+  root->phase = Phase::kInline;  // in no queue yet
+  ++outstanding_;
+  ref = Pin::Adopt(root);
+  store::TaskRecord& record = slots_.SlotOf(*root).task;
+  record.function = function;
+  record.digest = digest;
+  record.attempt = 1;
+  std::vector<Pin> holds;
+  try {
+    StoreArguments(record, arguments, &holds);
+  } catch (...) {
+    FailLocked(root, "OutOfMemoryError", "no room in the object store for a task's arguments");
+    throw;
+  }
+  if (!holds.empty() || !options.name.empty()) {
+    Extra& extra = ExtraOf(root);
+    extra.holds = std::move(holds);
+    extra.name = options.name;
+  }
+  if (options.cpus > parts_.slots) {
+    FailLocked(root, "InfeasibleError",
+               "the task asks for " + std::to_string(options.cpus) + " cpus, the pool has " +
+                   std::to_string(parts_.slots) + " slots; ask for less or start the pool with more --workers");
+    return {std::move(ref), detail::kWhole};
+  }
+  if (pool_lost_) {
+    FailLocked(root, "PoolLostError", "the pool of this machine has ended; no task can be started any more");
+    return {std::move(ref), detail::kWhole};
+  }
+  if (backlog_size_ == 0 && TryPushLocked(root, PreferredPair(arguments.dependencies()))) {
+    if (active_.size() < parts_.slots) WantLocked();
+    return {std::move(ref), detail::kWhole};
+  }
+  root->phase = Phase::kBacklog;
+  backlog_.push_back(Place(*root));
+  ++backlog_size_;
+  // The rings are full or nobody is leased yet. Look for progress now and then, not at every call.
+  if (active_.empty() || (backlog_size_ & 31) == 1) {
+    PumpLocked();
+  }
+  return {std::move(ref), detail::kWhole};
+}
+
+RefCore Submitter::Put(detail::Encoder& value) {
+  const auto payload = value.payload();
+  std::uint32_t flags = 0;
+  store::BlockRecord named{};
+  Pin block_pin;
+  std::span<const std::byte> bytes = payload;
+  if (payload.size() > limits::kPayloadInline) {
+    const store::OwnBlock block = parts_.heap->Allocate(payload.size());
+    if (!block.data) throw OutOfMemoryError("no room in the object store for a value; drop refs or raise the budget");
+    auto* held = new BlockRoot;
+    held->kind = kBlockRoot;
+    held->block = block;
+    block_pin = Pin::Share(held);
+    std::memcpy(block.data, payload.data(), payload.size());
+    named = {{parts_.client, block.segment, block.offset}, payload.size()};
+    bytes = std::as_bytes(std::span(&named, 1));
+    flags = store::kFlagBlockPayload;
+  }
+  Lock lock(*this);
+  ObjectRoot* root = AllocateLocked();
+  root->refs.store(1, std::memory_order_relaxed);
+  root->phase = Phase::kReady;
+  if (block_pin || !value.holds().empty()) {
+    Extra& extra = ExtraOf(root);
+    if (block_pin) extra.holds.push_back(std::move(block_pin));
+    for (auto& hold : value.holds()) extra.holds.push_back(std::move(hold));
+  }
+  store::HomeSlot& home = HomeOf(*root);
+  home.size = static_cast<std::uint32_t>(bytes.size());
+  std::memcpy(home.payload, bytes.data(), bytes.size());
+  home.word.store(HomeWord{HomeKind::kValue, flags}.Pack(), std::memory_order_release);
+  return {Pin::Adopt(root), detail::kWhole};
+}
+
+bool Submitter::TakeForInlineLocked(ObjectRoot* root) {
+  if (root->phase != Phase::kBacklog) return false;
+  // Its entry in backlog_ or requeue_ stays behind and is skipped: the phase says that it is taken.
+  root->phase = Phase::kInline;
+  SHEAF_CHECK(backlog_size_ > 0);
+  --backlog_size_;
+  return true;
+}
+
+void Submitter::FinishInlineLocked(ObjectRoot* root, std::uint32_t flags, std::span<const std::byte> payload,
+                                   std::vector<Pin> holds) {
+  SHEAF_CHECK(root->phase == Phase::kInline && payload.size() <= limits::kPayloadInline);
+  store::HomeSlot& home = HomeOf(*root);
+  home.size = static_cast<std::uint32_t>(payload.size());
+  std::memcpy(home.payload, payload.data(), payload.size());
+  home.word.store(HomeWord{HomeKind::kValue, flags}.Pack(), std::memory_order_release);
+  if (!holds.empty()) ExtraOf(root).holds = std::move(holds);
+  ReadyLocked(root);
+}
+
+void Submitter::AddHook(ObjectRoot* root, std::function<void()> hook) {
+  Lock lock(*this);
+  if (root->phase == Phase::kReady) {
+    due_hooks_.push_back(std::move(hook));
+  } else {
+    ExtraOf(root).hooks.push_back(std::move(hook));
+  }
+}
+
+}  // namespace sheaf::runtime

@@ -1,0 +1,299 @@
+// execute: inputs into the function, its result or exception into a stored form, and inline runs inside Get.
+#include <cstdio>
+#include <cstring>
+
+#include "base/check.h"
+#include "runtime/typed/registry.h"
+#include "sheaf/error.h"
+#include "worker/executor.h"
+
+namespace sheaf::worker {
+
+using detail::Pin;
+using runtime::IncomingRoot;
+using runtime::Probed;
+
+IncomingRoot* Executor::TakeIncoming() {
+  IncomingRoot* incoming = nullptr;
+  if (spare_incoming_.empty()) {
+    incoming = new IncomingRoot;
+    incoming->kind = runtime::kIncomingRoot;
+  } else {
+    incoming = spare_incoming_.back();
+    spare_incoming_.pop_back();
+  }
+  incoming->refs.store(1, std::memory_order_relaxed);
+  incoming->submitter = 0;
+  incoming->kept = false;
+  return incoming;
+}
+
+// False while an input has no value yet. A lost input becomes an error that the task's result repeats.
+bool Executor::Gather(const store::TaskRecord& record, IncomingRoot* incoming,
+                      std::vector<detail::Stored>* dependencies) {
+  const std::byte* at = record.inline_bytes;
+  const std::size_t bytes = record.dependencies * sizeof(store::DependencyRecord);
+  if (record.flags & store::kTaskArgumentsInBlock) {
+    store::BlockRecord named{};
+    std::memcpy(&named, at, sizeof named);
+    at = named.size >= bytes ? context_.peers().Resolve(named.loc, named.size) : nullptr;
+    if (!at) return false;
+  } else if (bytes > sizeof record.inline_bytes) {
+    return false;
+  }
+  for (std::uint32_t i = 0; i < record.dependencies; ++i, at += sizeof(store::DependencyRecord)) {
+    store::DependencyRecord dependency{};
+    std::memcpy(&dependency, at, sizeof dependency);
+    detail::Stored stored;
+    if (!GatherOne(dependency, incoming, &stored)) return false;
+    dependencies->push_back(std::move(stored));
+  }
+  return true;
+}
+
+bool Executor::GatherOne(const store::DependencyRecord& dependency, IncomingRoot* incoming,
+                         detail::Stored* stored) {
+  runtime::ObjectId id{dependency.client, dependency.slot, dependency.generation};
+  std::uint32_t element = dependency.element;
+  for (std::uint32_t follow = 0;; ++follow) {
+    incoming->copies.emplace_back();
+    runtime::PayloadCopy& copy = incoming->copies.back();
+    const Probed probed = runtime::Probe(context_, id, &copy);
+    if (probed.state == Probed::kPending) return false;
+    if (probed.state == Probed::kValue) {
+      const auto* payload = probed.in_place ? probed.in_place : reinterpret_cast<const std::byte*>(copy.data());
+      if (probed.in_place) incoming->copies.pop_back();
+      try {
+        *stored = runtime::MakeStored(context_, probed.flags, payload, probed.size, Pin::Share(incoming), element);
+      } catch (const Error&) {
+        stored->pin = {};
+      }
+      if (stored->pin && (stored->error || follow == dependency.unwrap)) return true;
+      if (stored->pin && stored->payload.size() >= 16) {
+        std::uint32_t words[4];
+        std::memcpy(words, stored->payload.data(), sizeof words);
+        id = {words[0], words[1], words[2]};
+        element = words[3];
+        continue;
+      }
+    }
+    detail::Encoder error;
+    detail::EncodeRuntimeError("ObjectLostError", "an input of this task was lost with the process that made it",
+                               {"", 1}, error);
+    auto* bytes = new std::vector<std::byte>(error.payload().begin(), error.payload().end());
+    lost_inputs_.emplace_back(bytes);
+    *stored = {{bytes->data(), bytes->size()}, Pin::Share(incoming), detail::kWhole, true};
+    return true;
+  }
+}
+
+void Executor::Execute(const store::TaskRecord& record, IncomingRoot* incoming,
+                       std::vector<detail::Stored>& dependencies, Outcome* outcome) {
+  ++depth_;
+  detail::Encoder result;
+  for (const detail::Stored& input : dependencies) {
+    if (!input.error) continue;
+    result.Raw(input.payload.data(), input.payload.size());
+    outcome->flags = store::kFlagError;
+    break;
+  }
+  if (outcome->flags == 0) Call(record, incoming, dependencies, result, outcome);
+  StoreOutcome(result, outcome);
+  lost_inputs_.clear();
+  --depth_;
+}
+
+void Executor::Call(const store::TaskRecord& record, IncomingRoot* incoming,
+                    std::vector<detail::Stored>& dependencies, detail::Encoder& result, Outcome* outcome) {
+  const auto fail = [&](std::string_view kind, const std::string& message) {
+    result.Clear();
+    detail::EncodeRuntimeError(kind, message, {detail::DescribeFunction(record.function), record.attempt}, result);
+    outcome->flags = store::kFlagError;
+  };
+  std::span<const std::byte> payload;
+  const std::size_t fixed = record.dependencies * sizeof(store::DependencyRecord);
+  if (record.flags & store::kTaskArgumentsInBlock) {
+    store::BlockRecord named{};
+    std::memcpy(&named, record.inline_bytes, sizeof named);
+    const std::byte* at = context_.peers().Resolve(named.loc, named.size);
+    if (!at || named.size < fixed + record.size) {
+      fail("ObjectLostError", "the arguments' memory is gone");
+      return;
+    }
+    payload = {at + fixed, record.size};
+  } else {
+    if (fixed + record.size > sizeof record.inline_bytes) {
+      fail("Error", "the task's record is damaged");
+      return;
+    }
+    payload = {record.inline_bytes + fixed, record.size};
+  }
+  try {
+    detail::Arguments arguments{detail::Decoder(payload, Pin::Share(incoming)), {}};
+    arguments.dependencies.swap(dependencies);
+    detail::RequireFunction(record.function, record.digest).run(arguments, result);
+  } catch (...) {
+    result.Clear();
+    outcome->flags = store::kFlagError;
+    detail::EncodeException({detail::DescribeFunction(record.function), record.attempt}, result);
+  }
+}
+
+// Small payloads travel in the completion itself, larger ones in a block that the result record keeps.
+void Executor::StoreOutcome(detail::Encoder& result, Outcome* outcome) {
+  auto payload = result.payload();
+  outcome->holds = std::move(result.holds());
+  if (payload.size() <= sizeof outcome->payload) {
+    outcome->size = static_cast<std::uint32_t>(payload.size());
+    std::memcpy(outcome->payload.data(), payload.data(), payload.size());
+    return;
+  }
+  const store::OwnBlock block = context_.heap().Allocate(payload.size());
+  if (!block.data) {
+    outcome->holds.clear();
+    outcome->flags = store::kFlagError;
+    detail::Encoder error;
+    detail::EncodeRuntimeError("OutOfMemoryError", "no room for the result", {"", 1}, error);
+    outcome->size = static_cast<std::uint32_t>(std::min(error.payload().size(), sizeof outcome->payload));
+    std::memcpy(outcome->payload.data(), error.payload().data(), outcome->size);
+    return;
+  }
+  std::memcpy(block.data, payload.data(), payload.size());
+  auto* held = new runtime::BlockRoot;
+  held->kind = runtime::kBlockRoot;
+  held->block = block;
+  outcome->holds.push_back(Pin::Share(held));
+  const store::BlockRecord named{{context_.client, block.segment, block.offset}, payload.size()};
+  outcome->size = sizeof named;
+  outcome->flags |= store::kFlagBlockPayload;
+  std::memcpy(outcome->payload.data(), &named, sizeof named);
+}
+
+std::uint32_t Executor::KeepRecord(std::uint32_t submitter, std::vector<Pin> holds) {
+  runtime::Submitter::Lock lock(context_.submitter());
+  if (free_records_.empty()) {
+    records_.emplace_back();
+    free_records_.push_back(static_cast<std::uint32_t>(records_.size()));
+  }
+  const std::uint32_t name = free_records_.back();
+  free_records_.pop_back();
+  records_[name - 1].submitter = submitter;
+  records_[name - 1].holds = std::move(holds);
+  return name;
+}
+
+void Executor::DrainReleasesLocked(InPair& pair) {
+  const std::uint32_t written = pair.out->released.load(std::memory_order_acquire);
+  if (written - pair.release_read > limits::kReleaseDepth) return;  // nonsense from a broken submitter
+  while (pair.release_read != written) {
+    const std::uint32_t name =
+        pair.out->release_ring[pair.release_read % limits::kReleaseDepth].load(std::memory_order_relaxed);
+    ++pair.release_read;
+    if (name == 0 || name > records_.size() || records_[name - 1].submitter != pair.peer) continue;
+    std::vector<Pin> holds;
+    holds.swap(records_[name - 1].holds);
+    records_[name - 1].submitter = 0;
+    free_records_.push_back(name);
+    for (Pin& hold : holds) context_.submitter().DropLocked(std::move(hold));
+  }
+  pair.in->release_read.store(pair.release_read, std::memory_order_release);
+  while (!pair.kept_overflow.empty() &&
+         pair.kept_written - pair.out->kept_read.load(std::memory_order_acquire) < limits::kKeptDepth) {
+    const std::uint32_t slot = pair.kept_overflow.front();
+    pair.kept_overflow.pop_front();
+    pair.in->kept_ring[pair.kept_written % limits::kKeptDepth].store(slot, std::memory_order_relaxed);
+    pair.in->kept_released.store(++pair.kept_written, std::memory_order_release);
+  }
+}
+
+void Executor::WriteKeptLocked(InPair& pair, std::uint32_t slot) {
+  pair.kept_overflow.push_back(slot);
+  DrainReleasesLocked(pair);
+}
+
+// Nothing uses the arguments of a task any more. Any thread, under the submitter's lock.
+void Executor::FreeIncoming(IncomingRoot* incoming) {
+  if (incoming->submitter != 0 && incoming->kept) {
+    InPair* pair = pairs_[incoming->region].load(std::memory_order_acquire);
+    if (store::Peer* peer = context_.peers().Find(incoming->submitter)) peer->uses.fetch_sub(1);
+    if (pair && pair->peer == incoming->submitter && !pair->gone.load(std::memory_order_acquire))
+      WriteKeptLocked(*pair, incoming->slot);
+  }
+  delete incoming;
+}
+
+// ---- inside Get -------------------------------------------------------------------------------------------------
+
+bool Executor::RunInline(runtime::ObjectRoot* root) {
+  runtime::Submitter& submitter = context_.submitter();
+  if (!OnThisThread() || !StackLeft()) return false;
+  IncomingRoot* incoming = nullptr;
+  {
+    runtime::Submitter::Lock lock(submitter);
+    if (!submitter.TakeForInlineLocked(root)) return false;
+    incoming = TakeIncoming();
+    if (root->extra) incoming->holds.swap(root->extra->holds);
+  }
+  Pin keep = Pin::Adopt(incoming);
+  const store::TaskRecord& record = submitter.slots().SlotOf(*root).task;
+  std::vector<detail::Stored> dependencies;
+  Outcome outcome;
+  // The record names its dependencies in the order of the holds, after the block of the arguments if there is one.
+  const std::size_t first = record.flags & store::kTaskArgumentsInBlock ? 1 : 0;
+  const std::byte* at = record.inline_bytes;
+  if (first != 0) {
+    store::BlockRecord named{};
+    std::memcpy(&named, at, sizeof named);
+    at = context_.peers().Resolve(named.loc, named.size);
+  }
+  try {
+    for (std::uint32_t i = 0; i < record.dependencies; ++i) {
+      store::DependencyRecord dependency{};
+      std::memcpy(&dependency, at + i * sizeof dependency, sizeof dependency);
+      detail::RefCore ref{incoming->holds[first + i], dependency.element};
+      detail::Stored stored = runtime::FetchObject(context_, ref, kForever);
+      for (std::uint32_t k = 0; k < dependency.unwrap && !stored.error; ++k) {
+        detail::Decoder inner(stored.payload, stored.pin);
+        ref = inner.TakeRef();
+        stored = runtime::FetchObject(context_, ref, kForever);
+      }
+      dependencies.push_back(std::move(stored));
+    }
+  } catch (const Error& error) {
+    detail::Encoder stored;
+    detail::EncodeException({detail::DescribeFunction(record.function), record.attempt}, stored);
+    outcome.flags = store::kFlagError;
+    StoreOutcome(stored, &outcome);
+    runtime::Submitter::Lock lock(submitter);
+    submitter.FinishInlineLocked(root, outcome.flags, std::as_bytes(std::span(outcome.payload)).first(outcome.size),
+                                 std::move(outcome.holds));
+    return true;
+  }
+  Execute(record, incoming, dependencies, &outcome);
+  dependencies.clear();
+  {
+    runtime::Submitter::Lock lock(submitter);
+    submitter.FinishInlineLocked(root, outcome.flags, std::as_bytes(std::span(outcome.payload)).first(outcome.size),
+                                 std::move(outcome.holds));
+  }
+  context_.RingAwaiting();
+  return true;
+}
+
+bool Executor::WorkWhileWaiting() {
+  const std::uint32_t end = pairs_end_.load(std::memory_order_acquire);
+  for (std::uint32_t i = 0; i < end; ++i) {
+    InPair* pair = pairs_[i].load(std::memory_order_acquire);
+    if (!pair || pair->ended || !pair->matched || pair->gone.load(std::memory_order_acquire)) continue;
+    if (pair->out->recall_epoch.load(std::memory_order_acquire) != pair->recall_acked)
+      AcknowledgeRecall(*pair, false);
+    if (pair->out->released.load(std::memory_order_acquire) != pair->release_read) {
+      runtime::Submitter::Lock lock(context_.submitter());
+      DrainReleasesLocked(*pair);
+    }
+    if (StackLeft() && TryLane(*pair, 1)) return true;
+  }
+  return false;
+}
+
+}  // namespace sheaf::worker

@@ -1,0 +1,385 @@
+#include "worker/executor.h"
+
+#include <pthread.h>
+#include <sys/resource.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "base/barrier.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "runtime/typed/registry.h"
+
+namespace sheaf::worker {
+
+using detail::Pin;
+using runtime::IncomingRoot;
+
+namespace {
+
+constexpr std::int64_t kIdleSpinNanos = 40'000;
+
+std::uintptr_t LowestStackAddress() {
+  pthread_attr_t attributes;
+  void* low = nullptr;
+  std::size_t size = 0;
+  if (pthread_getattr_np(pthread_self(), &attributes) != 0) return 0;
+  pthread_attr_getstack(&attributes, &low, &size);
+  pthread_attr_destroy(&attributes);
+  return reinterpret_cast<std::uintptr_t>(low);
+}
+
+}  // namespace
+
+Executor::Executor(runtime::Context& context)
+    : context_(context), thread_(std::this_thread::get_id()), stack_low_(LowestStackAddress()) {
+  context_.submitter().on_incoming_free = [this](IncomingRoot* incoming) { FreeIncoming(incoming); };
+  context_.SetRunner(this);
+}
+
+bool Executor::StackLeft() const {
+  const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  return here - stack_low_ > limits::kRecursionStackReserve;
+}
+
+// ---- what the helper thread brings ------------------------------------------------------------------------------
+
+void Executor::OpenIn(const wire::OpenPair& message, store::Peer* peer) {
+  if (message.own_region >= context_.control()->in_regions || message.own_region >= limits::kPairsMax) return;
+  const std::uint64_t offset = store::OutOffset() + message.peer_region * sizeof(store::OutRegion);
+  if (message.peer_region >= limits::kPairsMax || offset + sizeof(store::OutRegion) > peer->Bytes(0)) return;
+  auto* pair = new InPair;  // lives until the process ends: at most kPairsMax at a time, and 200 bytes each
+  pair->peer = message.peer;
+  pair->mapped = peer;
+  pair->region = message.own_region;
+  pair->nonce = message.nonce;
+  pair->out = reinterpret_cast<const store::OutRegion*>(reinterpret_cast<const std::byte*>(peer->control()) + offset);
+  pair->in = reinterpret_cast<store::InRegion*>(reinterpret_cast<std::byte*>(context_.control()) +
+                                                context_.control()->in_offset) +
+             message.own_region;
+  store::InRegion& in = *pair->in;
+  for (auto& done : in.done) done.tag.store(0, std::memory_order_relaxed);
+  for (auto& done : in.urgent_done) done.tag.store(0, std::memory_order_relaxed);
+  for (auto& claimed : in.claimed) claimed.store(0, std::memory_order_relaxed);
+  in.recall_ack.store(0, std::memory_order_relaxed);
+  in.release_read.store(0, std::memory_order_relaxed);
+  in.kept_released.store(0, std::memory_order_relaxed);
+  in.ended.store(0, std::memory_order_relaxed);
+  in.submitter.store(message.peer, std::memory_order_relaxed);
+  in.nonce.store(message.nonce, std::memory_order_release);
+  peer->uses.fetch_add(1, std::memory_order_relaxed);
+  pairs_[message.own_region].store(pair, std::memory_order_release);
+  if (pairs_end_.load(std::memory_order_relaxed) <= message.own_region)
+    pairs_end_.store(message.own_region + 1, std::memory_order_release);
+  runtime::Submitter::Lock lock(context_.submitter());
+  context_.submitter().RingLocked();
+}
+
+void Executor::OnStartCall(const wire::StartCall& call, std::string arguments) {
+  std::lock_guard lock(idle_mutex_);
+  start_calls_.emplace_back(call, std::move(arguments));
+  has_start_calls_.store(true, std::memory_order_release);
+}
+
+void Executor::PeerGone(std::uint32_t client) {
+  for (auto& entry : pairs_) {
+    InPair* pair = entry.load(std::memory_order_acquire);
+    if (pair && pair->peer == client) pair->gone.store(true, std::memory_order_release);
+  }
+  runtime::Submitter::Lock lock(context_.submitter());
+  context_.submitter().RingLocked();  // the executor ends the pair
+}
+
+void Executor::PeerForgotten(std::uint32_t client) {
+  runtime::Submitter::Lock lock(context_.submitter());
+  for (std::uint32_t i = 0; i < records_.size(); ++i) {
+    if (records_[i].submitter != client) continue;
+    std::vector<Pin> holds;
+    holds.swap(records_[i].holds);
+    records_[i].submitter = 0;
+    free_records_.push_back(i + 1);
+    for (Pin& hold : holds) context_.submitter().DropLocked(std::move(hold));
+  }
+}
+
+void Executor::Drain() {
+  draining_.store(true, std::memory_order_release);
+  runtime::Submitter::Lock lock(context_.submitter());
+  context_.submitter().RingLocked();
+}
+
+void Executor::RunWhenIdle(std::function<void()> f) {
+  std::lock_guard lock(idle_mutex_);
+  idle_work_.push_back(std::move(f));
+  has_idle_work_.store(true, std::memory_order_release);
+}
+
+void Executor::RunIdleWork() {
+  std::vector<std::function<void()>> work;
+  {
+    std::lock_guard lock(idle_mutex_);
+    work.swap(idle_work_);
+    has_idle_work_.store(false, std::memory_order_release);
+  }
+  runtime::Submitter::Lock lock(context_.submitter());
+  for (auto& f : work) f();
+}
+
+void Executor::RunStartCalls() {
+  std::vector<std::pair<wire::StartCall, std::string>> calls;
+  {
+    std::lock_guard lock(idle_mutex_);
+    calls.swap(start_calls_);
+    has_start_calls_.store(false, std::memory_order_release);
+  }
+  for (auto& [call, bytes] : calls) {
+    IncomingRoot* incoming = TakeIncoming();
+    std::vector<std::byte> aligned(bytes.size());
+    std::memcpy(aligned.data(), bytes.data(), bytes.size());
+    try {
+      detail::Encoder result;
+      detail::Arguments arguments{detail::Decoder({aligned.data(), aligned.size()}, Pin::Share(incoming)), {}};
+      detail::RequireFunction(call.function, call.digest).run(arguments, result);
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "sheaf: OnWorkerStart failed: %s\n", error.what());
+      std::_Exit(70);
+    }
+  }
+}
+
+// ---- the loop ---------------------------------------------------------------------------------------------------
+
+int Executor::Run() {
+  std::int64_t idle_since = 0;
+  for (;;) {
+    if (has_start_calls_.load(std::memory_order_acquire)) RunStartCalls();
+    std::uint32_t ran = 0;
+    const std::uint32_t end = pairs_end_.load(std::memory_order_acquire);
+    for (std::uint32_t i = 0; i < end; ++i) {
+      InPair* pair = pairs_[i].load(std::memory_order_acquire);
+      if (pair && !pair->ended) ran += LookAt(*pair);
+    }
+    if (draining_.load(std::memory_order_acquire)) return 0;
+    if (has_idle_work_.load(std::memory_order_acquire)) RunIdleWork();
+    if (ran > 0) {
+      idle_since = 0;
+      continue;
+    }
+    if (idle_since == 0) idle_since = NowNanos();
+    if (NowNanos() - idle_since < kIdleSpinNanos) {
+      for (int i = 0; i < 4; ++i) CpuRelax();
+      continue;
+    }
+    Sleep();
+    idle_since = NowNanos() - kIdleSpinNanos + 5'000;
+  }
+}
+
+std::uint32_t Executor::LookAt(InPair& pair) {
+  if (!pair.matched) {
+    if (pair.gone.load(std::memory_order_acquire)) {
+      EndPair(pair);
+      return 0;
+    }
+    if (pair.out->nonce.load(std::memory_order_acquire) != pair.nonce) return 0;
+    pair.matched = true;
+  }
+  if (pair.gone.load(std::memory_order_acquire)) {
+    EndPair(pair);
+    return 0;
+  }
+  if (pair.out->released.load(std::memory_order_acquire) != pair.release_read ||
+      (!pair.kept_overflow.empty())) {
+    runtime::Submitter::Lock lock(context_.submitter());
+    DrainReleasesLocked(pair);
+  }
+  std::uint32_t ran = 0;
+  while (ran < 32) {
+    if (TryLane(pair, 1) || TryLane(pair, 0)) {
+      ++ran;
+      continue;
+    }
+    break;
+  }
+  return ran;
+}
+
+void Executor::EndPair(InPair& pair) {
+  pair.ended = true;
+  pair.in->ended.store(pair.nonce, std::memory_order_release);
+  pair.mapped->uses.fetch_sub(1, std::memory_order_relaxed);
+  context_.RingAwaiting();
+}
+
+void Executor::AcknowledgeRecall(InPair& pair, bool claimed_next) {
+  const std::uint32_t epoch = pair.out->recall_epoch.load(std::memory_order_acquire);
+  const std::uint32_t from = pair.out->recall_from.load(std::memory_order_relaxed);
+  const std::uint32_t end = pair.out->recall_end.load(std::memory_order_relaxed);
+  (void)claimed_next;  // a claim that has not begun counts as not run: next[0] still names it
+  std::uint32_t& next = pair.next[0];
+  const std::uint32_t first = next;
+  if (static_cast<std::int32_t>(end - next) > 0 && static_cast<std::int32_t>(next - from) >= 0) next = end;
+  pair.in->recall_first_not_run.store(first, std::memory_order_relaxed);
+  pair.in->recall_ack.store(epoch, std::memory_order_release);
+  pair.recall_acked = epoch;
+}
+
+bool Executor::TryLane(InPair& pair, int lane) {
+  if (lane == 0 && pair.out->recall_epoch.load(std::memory_order_acquire) != pair.recall_acked)
+    AcknowledgeRecall(pair, false);
+  const std::uint32_t position = pair.next[lane];
+  const std::uint32_t depth = lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
+  const auto* ring = lane == 0 ? pair.out->entries : pair.out->urgent;
+  const std::uint64_t entry = ring[position % depth].load(std::memory_order_acquire);
+  if (static_cast<std::uint32_t>(entry >> 32) != position + 1) return false;
+  const auto slot_index = static_cast<std::uint32_t>(entry);
+  const store::Slot* slot = pair.mapped->FindSlot(slot_index);
+  if (!slot) slot = context_.peers().ResolveSlot(pair.peer, slot_index);
+  if (!slot) {
+    if (context_.IsDead(pair.peer) || context_.pool_lost()) return false;
+    Outcome outcome;  // an entry that names no slot: the submitter's memory is broken; answer, don't stall
+    detail::Encoder error;
+    detail::EncodeRuntimeError("Error", "the task's record could not be read by the worker", {"?", 1}, error);
+    outcome.flags = store::kFlagError;
+    StoreOutcome(error, &outcome);
+    pair.in->claimed[lane].store(position + 1, std::memory_order_release);
+    pair.next[lane] = position + 1;
+    Publish(pair, lane, position, outcome);
+    return true;
+  }
+  // What an entry names stays as it is until we have claimed it or acknowledged its recall.
+  const store::TaskRecord& record = slot->task;
+  IncomingRoot* incoming = TakeIncoming();
+  incoming->submitter = pair.peer;
+  incoming->region = pair.region;
+  incoming->slot = slot_index;
+  std::vector<detail::Stored> dependencies;
+  if (record.dependencies > 0) {
+    if (depth_ == 0) dependencies.swap(gathered_);
+    dependencies.clear();
+    if (!Gather(record, incoming, &dependencies)) {
+      dependencies.clear();
+      if (depth_ == 0) dependencies.swap(gathered_);
+      incoming->copies.clear();
+      spare_incoming_.push_back(incoming);
+      return false;
+    }
+  }
+  pair.in->claimed[lane].store(position + 1, std::memory_order_release);
+  FullBarrier();
+  if (lane == 0 && pair.out->recall_epoch.load(std::memory_order_acquire) != pair.recall_acked) {
+    AcknowledgeRecall(pair, true);
+    if (pair.next[0] != position) {  // backed off: it is the submitter's again
+      dependencies.clear();
+      incoming->copies.clear();
+      spare_incoming_.push_back(incoming);
+      return true;
+    }
+  }
+  pair.next[lane] = position + 1;
+  static_cast<void>(SHEAF_FAILPOINT("executor.claimed"));
+  Outcome outcome;
+  Execute(record, incoming, dependencies, &outcome);
+  dependencies.clear();
+  if (depth_ == 0 && dependencies.capacity() > 0) dependencies.swap(gathered_);
+  static_cast<void>(SHEAF_FAILPOINT("executor.before_publish"));
+  const bool kept = incoming->refs.load(std::memory_order_acquire) != 1;
+  if (kept) {
+    incoming->kept = true;
+    outcome.flags |= store::kFlagKept;
+    pair.mapped->uses.fetch_add(1, std::memory_order_relaxed);
+  }
+  Publish(pair, lane, position, outcome);
+  static_cast<void>(SHEAF_FAILPOINT("executor.published"));
+  if (kept) {
+    Pin last = Pin::Adopt(incoming);  // from here on it goes with whoever still uses the arguments
+  } else {
+    incoming->copies.clear();
+    spare_incoming_.push_back(incoming);
+  }
+  return true;
+}
+
+void Executor::Publish(InPair& pair, int lane, std::uint32_t position, Outcome& outcome) {
+  const std::uint32_t depth = lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
+  store::Completion& done = (lane == 0 ? pair.in->done : pair.in->urgent_done)[position % depth];
+  const std::uint32_t record = outcome.holds.empty() ? 0 : KeepRecord(pair.peer, std::move(outcome.holds));
+  const std::uint32_t tag = position + 1;
+  done.tag.store(tag ^ 0x80000000u, std::memory_order_release);  // foreign readers: being rewritten
+  done.flags.store(outcome.flags, std::memory_order_release);
+  done.size.store(outcome.size, std::memory_order_release);
+  done.result_record.store(record, std::memory_order_release);
+  const std::uint32_t words = (outcome.size + 7) / 8;
+  for (std::uint32_t i = 0; i < words; ++i) done.payload[i].store(outcome.payload[i], std::memory_order_release);
+  done.tag.store(tag, std::memory_order_release);
+  context_.control()->executed.store(++executed_, std::memory_order_relaxed);
+  FullBarrier();
+  const std::uint64_t want = pair.out->want[lane].load(std::memory_order_acquire);
+  if (want != 0 && want != pair.rung_want[lane] &&
+      static_cast<std::int32_t>(tag - static_cast<std::uint32_t>(want)) >= 0) {
+    pair.rung_want[lane] = want;
+    context_.control()->bell.fetch_add(1, std::memory_order_release);
+    FutexWakeAll(context_.control()->bell);
+  }
+  context_.RingAwaiting();
+}
+
+bool Executor::HasWork(bool* starved) {
+  if (draining_.load(std::memory_order_acquire) || has_start_calls_.load(std::memory_order_acquire) ||
+      has_idle_work_.load(std::memory_order_acquire))
+    return true;
+  const std::uint32_t end = pairs_end_.load(std::memory_order_acquire);
+  for (std::uint32_t i = 0; i < end; ++i) {
+    InPair* pair = pairs_[i].load(std::memory_order_acquire);
+    if (!pair || pair->ended) continue;
+    if (pair->gone.load(std::memory_order_acquire)) return true;
+    if (!pair->matched) {
+      if (pair->out->nonce.load(std::memory_order_acquire) == pair->nonce) return true;
+      continue;
+    }
+    if (pair->out->recall_epoch.load(std::memory_order_acquire) != pair->recall_acked) return true;
+    for (int lane : {1, 0}) {
+      const std::uint32_t position = pair->next[lane];
+      const std::uint32_t depth = lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
+      const auto* ring = lane == 0 ? pair->out->entries : pair->out->urgent;
+      const std::uint64_t entry = ring[position % depth].load(std::memory_order_acquire);
+      if (static_cast<std::uint32_t>(entry >> 32) != position + 1) continue;
+      const store::Slot* slot = pair->mapped->FindSlot(static_cast<std::uint32_t>(entry));
+      if (!slot || slot->task.dependencies == 0) return true;
+      IncomingRoot* incoming = TakeIncoming();
+      std::vector<detail::Stored> dependencies;
+      const bool ready = Gather(slot->task, incoming, &dependencies);
+      dependencies.clear();
+      incoming->copies.clear();
+      spare_incoming_.push_back(incoming);
+      if (ready) return true;
+      *starved = true;
+    }
+  }
+  return false;
+}
+
+void Executor::Sleep() {
+  std::vector<FutexWord> words;
+  {
+    runtime::Submitter::Lock lock(context_.submitter());
+    context_.CollectBells(&words);
+  }
+  store::ControlHeader& control = *context_.control();
+  sleep_value_ += 2;
+  control.asleep.store(sleep_value_, std::memory_order_release);
+  context_.BeginAwaiting();
+  FullBarrier();
+  bool starved = false;
+  if (!HasWork(&starved)) {
+    control.starved.store(starved, std::memory_order_relaxed);
+    FutexWaitAny(words, starved ? std::chrono::milliseconds(2) : std::chrono::milliseconds(100));
+  }
+  context_.EndAwaiting();
+  control.asleep.store(0, std::memory_order_release);
+  control.starved.store(0, std::memory_order_relaxed);
+}
+
+}  // namespace sheaf::worker

@@ -1,0 +1,114 @@
+// execute and seal: the worker's side. Runs the tasks that submitters push, on the process's main thread.
+//
+// Looks at every pair: first the urgent lane, then lane 0. Claims only what is ready, so no head ever blocks the heads of other pairs.
+// Protocol: docs/dispatch.md. The pairs arrive on the helper thread and are handed over by one atomic pointer each; result records and kept
+// borrows are guarded by the submitter's lock, because any thread may drop the last pin on them.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "runtime/context.h"
+#include "runtime/getter.h"
+
+namespace sheaf::worker {
+
+struct InPair {
+  std::uint32_t peer = 0;
+  store::Peer* mapped = nullptr;
+  const store::OutRegion* out = nullptr;  // the submitter's
+  store::InRegion* in = nullptr;          // ours
+  std::uint32_t region = 0, nonce = 0;
+  bool matched = false;
+  std::uint32_t next[2] = {0, 0};      // positions to look at
+  std::uint64_t rung_want[2] = {0, 0};
+  std::uint32_t recall_acked = 0;
+  std::atomic<bool> gone{false};       // the submitter is dead: run nothing more of it
+  bool ended = false;
+  // Guarded by the submitter's lock:
+  std::uint32_t release_read = 0, kept_written = 0;
+  std::deque<std::uint32_t> kept_overflow;
+};
+
+class Executor final : public runtime::TaskRunner {
+ public:
+  explicit Executor(runtime::Context& context);
+
+  // Until drained, or the pool is gone. Returns the process's exit code.
+  int Run();
+
+  bool OnThisThread() const override { return std::this_thread::get_id() == thread_; }
+  bool RunInline(runtime::ObjectRoot* root) override;
+  bool WorkWhileWaiting() override;
+  void OpenIn(const wire::OpenPair& message, store::Peer* peer) override;
+  void OnStartCall(const wire::StartCall& call, std::string arguments) override;
+  void PeerGone(std::uint32_t client) override;
+  void PeerForgotten(std::uint32_t client) override;
+  void Drain() override;
+  void RunWhenIdle(std::function<void()> f) override;
+
+ private:
+  struct ResultRecord {
+    std::uint32_t submitter = 0;
+    std::vector<detail::Pin> holds;
+  };
+  struct Outcome {  // of one run, before it is published
+    std::uint32_t flags = 0;
+    std::uint32_t size = 0;
+    runtime::PayloadCopy payload{};
+    std::vector<detail::Pin> holds;
+  };
+
+  std::uint32_t LookAt(InPair& pair);
+  bool TryLane(InPair& pair, int lane);
+  void AcknowledgeRecall(InPair& pair, bool claimed_next);
+  bool Gather(const store::TaskRecord& record, runtime::IncomingRoot* incoming,
+              std::vector<detail::Stored>* dependencies);
+  bool GatherOne(const store::DependencyRecord& dependency, runtime::IncomingRoot* incoming,
+                 detail::Stored* stored);
+  void RunClaimed(InPair& pair, int lane, std::uint32_t position, std::uint32_t slot,
+                  const store::TaskRecord& record);
+  void Execute(const store::TaskRecord& record, runtime::IncomingRoot* incoming,
+               std::vector<detail::Stored>& dependencies, Outcome* outcome);
+  void Call(const store::TaskRecord& record, runtime::IncomingRoot* incoming,
+            std::vector<detail::Stored>& dependencies, detail::Encoder& result, Outcome* outcome);
+  void StoreOutcome(detail::Encoder& result, Outcome* outcome);
+  void Publish(InPair& pair, int lane, std::uint32_t position, Outcome& outcome);
+  std::uint32_t KeepRecord(std::uint32_t submitter, std::vector<detail::Pin> holds);
+  void DrainReleasesLocked(InPair& pair);
+  void WriteKeptLocked(InPair& pair, std::uint32_t slot);
+  void FreeIncoming(runtime::IncomingRoot* incoming);  // submitter's lock held
+  runtime::IncomingRoot* TakeIncoming();
+  void EndPair(InPair& pair);
+  void RunStartCalls();
+  void RunIdleWork();
+  void Sleep();
+  bool HasWork(bool* starved);
+  bool StackLeft() const;
+
+  runtime::Context& context_;
+  const std::thread::id thread_;
+  const std::uintptr_t stack_low_;
+  std::array<std::atomic<InPair*>, limits::kPairsMax> pairs_{};
+  std::atomic<std::uint32_t> pairs_end_{0};
+  std::vector<ResultRecord> records_;       // index + 1 is the name; submitter's lock
+  std::vector<std::uint32_t> free_records_;
+  std::vector<runtime::IncomingRoot*> spare_incoming_;  // executor thread only
+  std::vector<detail::Stored> gathered_;                // the same; reused from task to task
+  std::vector<std::unique_ptr<std::vector<std::byte>>> lost_inputs_;  // errors made up for inputs that are gone
+  std::mutex idle_mutex_;
+  std::vector<std::function<void()>> idle_work_;
+  std::vector<std::pair<wire::StartCall, std::string>> start_calls_;
+  std::atomic<bool> has_idle_work_{false}, has_start_calls_{false}, draining_{false};
+  std::uint32_t sleep_value_ = 1;
+  std::uint64_t executed_ = 0;
+  int depth_ = 0;  // tasks on this thread's stack
+};
+
+}  // namespace sheaf::worker
