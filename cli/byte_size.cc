@@ -1,0 +1,35 @@
+#include "cli/byte_size.h"
+
+#include <charconv>
+
+namespace sheaf::cli {
+
+std::optional<std::uint64_t> ParseByteSize(std::string_view text) {
+  std::uint64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, fault] = std::from_chars(text.data(), end, number);
+  if (fault != std::errc() || number == 0) return std::nullopt;
+  std::string_view unit(stop, static_cast<std::size_t>(end - stop));
+  if (unit.starts_with(' ')) unit.remove_prefix(1);
+  if (unit.ends_with("iB")) {
+    unit.remove_suffix(2);
+    if (unit.empty()) return std::nullopt;
+  } else if (unit.ends_with('B')) {
+    unit.remove_suffix(1);
+  }
+  int shift = 0;
+  if (!unit.empty()) {
+    switch (unit[0]) {
+      case 'k': case 'K': shift = 10; break;
+      case 'm': case 'M': shift = 20; break;
+      case 'g': case 'G': shift = 30; break;
+      case 't': case 'T': shift = 40; break;
+      default: return std::nullopt;
+    }
+    if (unit.size() != 1) return std::nullopt;
+  }
+  if (number > (std::uint64_t{1} << 60) >> shift) return std::nullopt;
+  return number << shift;
+}
+
+}  // namespace sheaf::cli

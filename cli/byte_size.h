@@ -1,0 +1,13 @@
+// Sizes as people write them: "512MiB", "4G", "1048576".
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace sheaf::cli {
+
+// K, M, G, T with or without "iB" or "B" are powers of 1024; no unit: bytes. nullopt: not a size, zero, or above 2^60.
+std::optional<std::uint64_t> ParseByteSize(std::string_view text);
+
+}  // namespace sheaf::cli

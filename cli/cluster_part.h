@@ -1,0 +1,39 @@
+// What the command line needs gRPC for: the scheduler, asking a scheduler, a pool that is member of a cluster.
+//
+// There are two executables of one source. `sheaf` is lean: it links no gRPC, so that an embedded pool starts in a
+// millisecond instead of eight; its RequireClusterPart replaces the process by `sheaf-cluster`, which lies beside it and
+// has everything. Users only ever type `sheaf`.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+
+#include "scheduler/cluster_view.h"
+#include "scheduler/listen_address.h"
+#include "scheduler/scheduler_main.h"
+#include "worker/pool_options.h"
+
+namespace sheaf::cli {
+
+// Call it before the functions below, and before the process did anything that an exec would lose. `arguments` is
+// main's argv. Does not return in the lean executable.
+void RequireClusterPart(char* const* arguments);
+
+scheduler::Outcome StartScheduler(
+    const scheduler::SchedulerOptions& options,
+    const std::function<bool(const scheduler::ReadyScheduler&)>& on_ready);
+
+struct ClusterAnswer {
+  bool ok = false;
+  bool timed_out = false;
+  std::string reason;
+  scheduler::ClusterView view;
+};
+ClusterAnswer AskScheduler(const scheduler::ListenAddress& address,
+                           std::chrono::milliseconds timeout);
+
+// RunPool, with a link to options.scheduler. Returns the exit code.
+int RunMemberPool(const PoolOptions& options);
+
+}  // namespace sheaf::cli

@@ -1,0 +1,181 @@
+#include "cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+
+#include "cli/byte_size.h"
+#include "cli/completion.h"
+#include "cli/daemon_commands.h"
+#include "cli/doctor.h"
+#include "cli/exit_code.h"
+#include "cli/status_command.h"
+#include "cli/stop_command.h"
+#include "cli/version.h"
+
+namespace sheaf::cli {
+namespace {
+
+constexpr char kFooter[] =
+    "Examples:\n"
+    "  sheaf pool start --workers 8          serve this machine; then run programs with\n"
+    "  SHEAF_ADDRESS=... ./program           the address that was printed\n"
+    "  sheaf scheduler start                 a scheduler for several pools\n"
+    "  sheaf pool start --scheduler auto     a pool that joins it\n"
+    "  sheaf status                          what runs here\n"
+    "  sheaf stop --all                      end all of it\n"
+    "A program without SHEAF_ADDRESS needs none of this: it starts a pool of its own.\n\n"
+    "Exit codes: 0 ok, 1 failed, 2 usage, 3 nothing answers there, 4 not found, 5 refused,\n"
+    "            6 version mismatch, 124 timeout.\n";
+
+// "auto" or a count; 0 stands for auto.
+std::string CheckWorkers(std::string& text) {
+  if (text == "auto") {
+    text = "0";
+    return {};
+  }
+  const bool digits = !text.empty() && text.size() <= 4 &&
+                      text.find_first_not_of("0123456789") == std::string::npos;
+  if (!digits || std::stoi(text) < 1 || std::stoi(text) > 4096) {
+    return "'" + text + "' is neither 'auto' nor a number from 1 to 4096";
+  }
+  return {};
+}
+
+std::string CheckSize(std::string& text) {
+  const auto bytes = ParseByteSize(text);
+  if (!bytes) return "'" + text + "' is not a size; write 512MiB, 4GiB or a number of bytes";
+  text = std::to_string(*bytes);
+  return {};
+}
+
+void AddScheduler(CLI::App& app, SchedulerStart* options) {
+  CLI::App* scheduler = app.add_subcommand("scheduler", "The scheduler of a cluster");
+  scheduler->require_subcommand(1);
+  CLI::App* start = scheduler->add_subcommand(
+      "start", "Run a scheduler in the foreground until SIGTERM or Ctrl-C");
+  start->add_option("--listen", options->listen,
+                    "Unix socket path or 127.0.0.1:PORT; default: a socket in the runtime directory");
+  start->add_option("--state", options->state_dir,
+                    "Directory of what survives a restart; default: "
+                    "$XDG_STATE_HOME/sheaf/scheduler or ~/.local/state/sheaf/scheduler");
+  start->add_option("--address-file", options->address_file,
+                    "Write the address here once the scheduler serves");
+  start->add_option("--lost-after", options->lost_after_s,
+                    "Seconds of silence after which a pool is lost")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  start->footer(
+      "Examples:\n"
+      "  sheaf scheduler start\n"
+      "  sheaf scheduler start --listen 127.0.0.1:7400 --state /var/lib/sheaf\n"
+      "  sheaf scheduler start --address-file run/scheduler &\n"
+      "Only this machine can connect: unix sockets and the loopback interface.\n");
+}
+
+void AddPool(CLI::App& app, PoolStart* options) {
+  CLI::App* pool = app.add_subcommand("pool", "The pool of this machine: memory and workers");
+  pool->require_subcommand(1);
+  CLI::App* start =
+      pool->add_subcommand("start", "Run a pool in the foreground until SIGTERM or Ctrl-C");
+  start->add_option("--workers", options->workers, "Tasks that run at once, or 'auto': one per core")
+      ->transform(CLI::Validator(CheckWorkers, "N|auto"))
+      ->default_str("auto");
+  start->add_option("--store", options->store_bytes,
+                    "Most shared memory that objects may use (4GiB); default: half of the memory")
+      ->transform(CLI::Validator(CheckSize, "SIZE"));
+  start->add_option("--scheduler", options->scheduler,
+                    "Join the cluster of this scheduler, or 'auto': the one on this machine");
+  start->add_option("--socket", options->socket_path,
+                    "Unix socket to listen on; default: one in the runtime directory");
+  start->add_option("--id", options->pool_id, "Name in the cluster; default: HOST-PID");
+  start->add_option("--address-file", options->address_file,
+                    "Write the address here once the pool serves");
+  start->add_option("--drain", options->drain_s,
+                    "Seconds that running tasks get after SIGTERM")
+      ->check(CLI::Range(0, 3600))
+      ->capture_default_str();
+  start->footer(
+      "Examples:\n"
+      "  sheaf pool start --workers 8 --store 16GiB\n"
+      "  sheaf pool start --address-file run/pool &\n"
+      "  SHEAF_ADDRESS=$(cat run/pool) ./program\n"
+      "  sheaf pool start --scheduler 127.0.0.1:7400\n");
+}
+
+void AddStatus(CLI::App& app, StatusRequest* request) {
+  CLI::App* status = app.add_subcommand("status", "Show schedulers, pools and jobs");
+  status->add_option("--address", request->address,
+                     "Pool socket or scheduler address; default: all that runs here for this user")
+      ->envname("SHEAF_ADDRESS");
+  status->add_option("--format", request->format, "table or json")
+      ->check(CLI::IsMember({"table", "json"}))
+      ->capture_default_str();
+  status->add_option("--timeout", request->timeout_s, "Seconds to wait for an answer")
+      ->check(CLI::Range(1, 600))
+      ->capture_default_str();
+  status->footer(
+      "Examples:\n"
+      "  sheaf status\n"
+      "  sheaf status --address 127.0.0.1:7400 --format json\n"
+      "JSON: one document of schema sheaf.status.v1 on stdout, whatever happens.\n"
+      "Exit code 3: nothing runs, or something did not answer.\n");
+}
+
+void AddStop(CLI::App& app, StopRequest* request) {
+  CLI::App* stop = app.add_subcommand("stop", "Stop pools and schedulers; running tasks may end");
+  auto* address =
+      stop->add_option("--address", request->address, "Pool socket or scheduler address")
+          ->envname("SHEAF_ADDRESS");
+  stop->add_flag("--all", request->all, "Everything of this user on this machine")
+      ->excludes(address);
+  stop->add_option("--timeout", request->timeout_s, "Seconds to wait until it has ended")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  stop->footer(
+      "Examples:\n"
+      "  sheaf stop                            the only one that runs here\n"
+      "  sheaf stop --address /run/user/1000/sheaf/pool-4711.sock\n"
+      "  sheaf stop --all --timeout 60\n");
+}
+
+}  // namespace
+
+int RunCommandLine(int argc, char** argv) {
+  CLI::App app("Sheaf runs plain C++ functions on every core of a machine.", "sheaf");
+  app.set_version_flag("--version", std::string("sheaf ") + kVersion);
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  SchedulerStart scheduler;
+  PoolStart pool;
+  StatusRequest status;
+  StopRequest stop;
+  std::string shell = "bash";
+  AddScheduler(app, &scheduler);
+  AddPool(app, &pool);
+  AddStatus(app, &status);
+  AddStop(app, &stop);
+  CLI::App* doctor = app.add_subcommand("doctor", "Check what this machine needs to run pools");
+  CLI::App* completion = app.add_subcommand("completion", "Print the shell's completion script");
+  completion->add_option("shell", shell, "bash")->check(CLI::IsMember({"bash"}));
+  completion->footer("Example:\n  source <(sheaf completion bash)\n");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& done) {  // --help, --version
+    app.exit(done);
+    return kExitOk;
+  } catch (const CLI::ParseError& error) {
+    std::fprintf(stderr, "sheaf: %s\nTry: sheaf --help\n", error.what());
+    return kExitUsage;
+  }
+
+  if (app.got_subcommand("status")) return RunStatus(status, argv);
+  if (app.got_subcommand("stop")) return RunStop(stop, argv);
+  if (app.got_subcommand(doctor)) return RunDoctor();
+  if (app.got_subcommand(completion)) return PrintCompletion(app);
+  if (app.got_subcommand("scheduler")) return RunSchedulerStart(scheduler, argv);
+  return RunPoolStart(pool);
+}
+
+}  // namespace sheaf::cli

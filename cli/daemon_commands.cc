@@ -1,0 +1,206 @@
+#include "cli/daemon_commands.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/address_file.h"
+#include "cli/cluster_part.h"
+#include "cli/exit_code.h"
+#include "cli/pool_client.h"
+#include "cli/version.h"
+#include "worker/supervisor.h"
+
+namespace sheaf::cli {
+namespace {
+
+int Complain(const std::string& text, int exit_code) {
+  std::fprintf(stderr, "sheaf: %s\n", text.c_str());
+  return exit_code;
+}
+
+// Another process may run with another working directory: addresses are absolute.
+std::string Absolute(const std::string& path) {
+  char here[PATH_MAX];
+  if (path.empty() || path[0] == '/' || getcwd(here, sizeof here) == nullptr) return path;
+  return std::string(here) + "/" + path;
+}
+
+std::string DefaultStateDirectory() {
+  if (const char* xdg = std::getenv("XDG_STATE_HOME"); xdg != nullptr && xdg[0] == '/') {
+    return std::string(xdg) + "/sheaf/scheduler";
+  }
+  const char* home = std::getenv("HOME");
+  if (home == nullptr || home[0] != '/') return {};
+  return std::string(home) + "/.local/state/sheaf/scheduler";
+}
+
+// The files that tell others where a daemon is; gone with this object.
+class Announcement {
+ public:
+  Announcement() = default;
+  Announcement(const Announcement&) = delete;
+  Announcement& operator=(const Announcement&) = delete;
+  ~Announcement() {
+    for (const std::string& path : paths_) {
+      if (ReadAddressFile(path) == address_) unlink(path.c_str());  // not a successor's
+    }
+  }
+
+  bool Publish(const std::string& address, const std::vector<std::string>& paths) {
+    address_ = address;
+    for (const std::string& path : paths) {
+      if (path.empty()) continue;
+      std::string error;
+      if (!WriteAddressFile(path, address, &error)) {
+        Complain(error, 0);
+        return false;
+      }
+      paths_.push_back(path);
+    }
+    return true;
+  }
+
+ private:
+  std::string address_;
+  std::vector<std::string> paths_;
+};
+
+int UsableCores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
+}
+
+std::string DefaultPoolId() {
+  char host[65] = {};
+  gethostname(host, sizeof host - 1);
+  std::string id(host);
+  for (char& c : id) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                       (c >= '0' && c <= '9') || c == '-' || c == '.';
+    if (!plain) c = '-';
+  }
+  return id.substr(0, 48) + "-" + std::to_string(getpid());
+}
+
+// "auto": the one scheduler that this user runs here.
+bool ResolveScheduler(const std::string& directory, std::string* address, std::string* reason) {
+  if (*address != "auto") return true;
+  std::string found;
+  for (const FoundAddress& one : ListAnnounced(directory)) {
+    if (one.kind != "scheduler") continue;
+    if (!found.empty()) {
+      *reason = "several schedulers run here; give the address of one (see sheaf status)";
+      return false;
+    }
+    found = one.address;
+  }
+  if (found.empty()) {
+    *reason = "no scheduler of this user runs here; start one with: sheaf scheduler start";
+    return false;
+  }
+  *address = found;
+  return true;
+}
+
+}  // namespace
+
+int RunSchedulerStart(const SchedulerStart& options, char** argv) {
+  RequireClusterPart(argv);
+  std::string error;
+  const std::string directory = RuntimeDirectory(&error);
+  if (directory.empty()) return Complain(error, kExitFailed);
+  const auto pid = static_cast<std::uint32_t>(getpid());
+  scheduler::SchedulerOptions daemon;
+  daemon.listen = options.listen.empty()
+                      ? directory + "/scheduler-" + std::to_string(pid) + ".sock"
+                      : options.listen;
+  daemon.state_dir =
+      options.state_dir.empty() ? DefaultStateDirectory() : Absolute(options.state_dir);
+  if (daemon.state_dir.empty()) return Complain("HOME is not set: give --state", kExitUsage);
+  daemon.lost_after_ms = options.lost_after_s * 1000;
+  daemon.version = kVersion;
+  Announcement announcement;
+  const std::string address_file = Absolute(options.address_file);
+  const scheduler::Outcome outcome =
+      StartScheduler(daemon, [&](const scheduler::ReadyScheduler& ready) {
+        if (!announcement.Publish(ready.address, {AnnouncedPath(directory, "scheduler", pid),
+                                                  address_file})) {
+          return false;
+        }
+        std::printf("sheaf scheduler ready: address %s cluster %s epoch %llu pid %u\n",
+                    ready.address.c_str(), ready.cluster_id.c_str(),
+                    static_cast<unsigned long long>(ready.epoch), pid);
+        return std::fflush(stdout) == 0;
+      });
+  switch (outcome) {
+    case scheduler::Outcome::kStopped: return kExitOk;
+    case scheduler::Outcome::kUsage: return kExitUsage;
+    case scheduler::Outcome::kRefused: return kExitRefused;
+    case scheduler::Outcome::kFailed: break;
+  }
+  return kExitFailed;
+}
+
+int RunPoolStart(const PoolStart& options) {
+  std::string error;
+  const std::string directory = RuntimeDirectory(&error);
+  if (directory.empty()) return Complain(error, kExitFailed);
+  const auto pid = static_cast<std::uint32_t>(getpid());
+
+  SupervisorOptions daemon;
+  PoolOptions& pool = daemon.pool;
+  pool.slots = std::stoi(options.workers);
+  if (pool.slots == 0) pool.slots = UsableCores();
+  pool.store_bytes = std::stoull(options.store_bytes);
+  pool.drain_ms = options.drain_s * 1000;
+  pool.pool_id = options.pool_id.empty() ? DefaultPoolId() : options.pool_id;
+  pool.socket_path = options.socket_path.empty()
+                         ? directory + "/pool-" + std::to_string(pid) + ".sock"
+                         : Absolute(options.socket_path);
+  if (pool.socket_path.size() > 107) {
+    return Complain("the path of a unix socket has at most 107 bytes: " + pool.socket_path,
+                    kExitUsage);
+  }
+  if (Probe(pool.socket_path, &error) != Listener::kNobody) {
+    return Complain("somebody listens on " + pool.socket_path + " already; see sheaf status",
+                    kExitFailed);
+  }
+  pool.scheduler = options.scheduler;
+  if (!ResolveScheduler(directory, &pool.scheduler, &error)) return Complain(error, kExitNotFound);
+  if (!pool.scheduler.empty()) {
+    const auto address = scheduler::ParseListenAddress(pool.scheduler);
+    if (address.fault != scheduler::ListenAddress::Fault::kNone) {
+      const bool refused = address.fault == scheduler::ListenAddress::Fault::kNotLocal;
+      return Complain(address.reason, refused ? kExitRefused : kExitUsage);
+    }
+    pool.scheduler = address.grpc;
+  }
+
+  Announcement announcement;
+  bool announced = true;
+  const std::string address_file = Absolute(options.address_file);
+  daemon.on_ready = [&] {
+    announced = announcement.Publish(pool.socket_path,
+                                     {AnnouncedPath(directory, "pool", pid), address_file});
+    if (announced) {
+      std::printf("sheaf pool ready: address %s workers %d pid %u\n", pool.socket_path.c_str(),
+                  pool.slots, pid);
+      std::fflush(stdout);
+    } else {
+      raise(SIGTERM);  // nobody would find it: end as if asked to
+    }
+  };
+  const int code = RunSupervisor(daemon);
+  return announced ? code : kExitFailed;
+}
+
+}  // namespace sheaf::cli

@@ -1,0 +1,272 @@
+#include "cli/status_view.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace sheaf::cli {
+namespace {
+
+using nlohmann::json;
+using scheduler::ClusterView;
+using scheduler::PoolRow;
+using scheduler::Standing;
+
+const char* Name(Standing standing) {
+  switch (standing) {
+    case Standing::kAlive: return "alive";
+    case Standing::kExpected: return "expected";
+    case Standing::kLost: return "lost";
+    case Standing::kLeft: return "left";
+  }
+  return "unknown";
+}
+
+// One pool, from whoever tells of it.
+struct Row {
+  const PoolRow* member = nullptr;   // a scheduler's word
+  const ClusterView* cluster = nullptr;
+  const PoolView* own = nullptr;     // its own word: fresher
+};
+
+std::vector<Row> Merge(const MachineStatus& status) {
+  std::vector<Row> rows;
+  for (const ClusterView& cluster : status.clusters) {
+    for (const PoolRow& pool : cluster.pools) rows.push_back({&pool, &cluster, nullptr});
+  }
+  for (const PoolView& view : status.pools) {
+    const auto same = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
+      return row.member != nullptr && row.own == nullptr &&
+             row.member->pool.pool_id == view.pool_id &&
+             row.member->pool.incarnation == view.incarnation;
+    });
+    if (same != rows.end()) {
+      same->own = &view;
+    } else {
+      rows.push_back({nullptr, nullptr, &view});
+    }
+  }
+  return rows;
+}
+
+// The merged facts, once for both renderings.
+struct Facts {
+  std::string pool_id, machine, address, state;
+  std::uint32_t pid = 0;
+  scheduler::PoolLoad load;
+};
+
+Facts FactsOf(const Row& row) {
+  Facts facts;
+  if (row.member != nullptr) {
+    facts.pool_id = row.member->pool.pool_id;
+    facts.machine = row.member->pool.machine;
+    facts.address = row.member->pool.address;
+    facts.pid = row.member->pool.pid;
+    facts.state = Name(row.member->standing);
+    facts.load = row.member->load;
+  }
+  if (row.own != nullptr) {
+    const PoolView& own = *row.own;
+    const auto count = [](int n) { return static_cast<std::uint32_t>(std::max(n, 0)); };
+    facts.pool_id = own.pool_id;
+    facts.machine = own.machine;
+    facts.address = own.address;
+    facts.pid = own.pid;
+    facts.state = own.draining ? "draining" : row.member == nullptr ? "alone" : facts.state;
+    facts.load = {count(own.slots),   count(own.slots_leased), count(own.workers_running),
+                  count(own.workers_idle), count(own.clients), own.segment_bytes,
+                  own.budget_bytes,   own.tasks_executed,      own.tasks_waiting,
+                  own.workers_died};
+  }
+  return facts;
+}
+
+std::size_t Width(const std::string& cell) {  // code points, not bytes
+  return static_cast<std::size_t>(std::count_if(
+      cell.begin(), cell.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
+// Whatever a daemon calls itself must not move the cursor of the terminal that shows it.
+std::string Printable(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return text;
+}
+
+struct Column {
+  const char* title;
+  bool right;
+};
+
+std::string Table(const std::vector<Column>& columns,
+                  const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    std::size_t width = Width(columns[i].title);
+    for (const auto& row : rows) width = std::max(width, Width(row[i]));
+    widths.push_back(width);
+  }
+  std::string out;
+  const auto line = [&](const auto& cell_of) {
+    std::string text;
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      const std::string cell = cell_of(i);
+      const std::string pad(widths[i] - Width(cell), ' ');
+      if (i) text += "  ";
+      text += columns[i].right ? pad + cell : cell + pad;
+    }
+    text.erase(text.find_last_not_of(' ') + 1);
+    out += text + "\n";
+  };
+  line([&](std::size_t i) { return std::string(columns[i].title); });
+  for (const auto& row : rows) {
+    line([&](std::size_t i) { return row[i]; });
+  }
+  return out;
+}
+
+json LoadJson(const scheduler::PoolLoad& load) {
+  return {{"slots", load.slots},
+          {"slots_leased", load.slots_leased},
+          {"workers_running", load.workers_running},
+          {"workers_idle", load.workers_idle},
+          {"clients", load.clients},
+          {"segment_bytes", load.segment_bytes},
+          {"budget_bytes", load.budget_bytes},
+          {"tasks_executed", load.tasks_executed},
+          {"tasks_waiting", load.tasks_waiting},
+          {"workers_died", load.workers_died}};
+}
+
+json RowJson(const Row& row) {
+  const Facts facts = FactsOf(row);
+  json out = LoadJson(facts.load);
+  out["pool_id"] = facts.pool_id;
+  out["machine"] = facts.machine;
+  out["address"] = facts.address;
+  out["pid"] = facts.pid;
+  out["state"] = facts.state;
+  out["cluster_id"] = row.cluster ? json(row.cluster->cluster_id) : json(nullptr);
+  out["incarnation"] = row.own ? row.own->incarnation : row.member->pool.incarnation;
+  out["silent_ms"] = row.member ? json(row.member->silent_ms) : json(nullptr);
+  out["jobs"] = nullptr;  // unknown: only the pool itself tells
+  if (row.own == nullptr) return out;
+  out["uptime_ms"] = row.own->uptime_ms;
+  out["supervisor_pid"] = row.own->supervisor_pid;
+  out["scheduler"] = row.own->scheduler;
+  out["jobs"] = json::array();
+  for (const JobView& job : row.own->jobs) {
+    out["jobs"].push_back({{"driver_pid", job.driver_pid},
+                           {"program", job.program},
+                           {"workers", job.workers},
+                           {"tasks_executed", job.tasks_executed},
+                           {"segment_bytes", job.segment_bytes}});
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string HumanBytes(std::uint64_t bytes) {
+  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  double value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  // 1023.95 would print as "1024.0": move on to the next unit from there.
+  while (value >= 1023.95 && unit + 1 < std::size(kUnits)) {
+    value /= 1024;
+    ++unit;
+  }
+  char text[32];
+  const bool whole = unit == 0 || value == static_cast<double>(static_cast<std::uint64_t>(value));
+  std::snprintf(text, sizeof text, whole ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
+  return text;
+}
+
+std::string HumanDuration(std::uint64_t ms) {
+  const std::uint64_t s = ms / 1000;
+  const auto two = [](std::uint64_t a, const char* au, std::uint64_t b, const char* bu) {
+    std::string text = std::to_string(a) + au;
+    if (b != 0) text += " " + std::to_string(b) + bu;
+    return text;
+  };
+  if (s < 60) return std::to_string(s) + " s";
+  if (s < 3600) return std::to_string(s / 60) + " min";
+  if (s < 86400) return two(s / 3600, " h", s % 3600 / 60, " min");
+  return two(s / 86400, " d", s % 86400 / 3600, " h");
+}
+
+std::string RenderTable(const MachineStatus& status) {
+  std::string out;
+  for (const ClusterView& cluster : status.clusters) {
+    out += "scheduler  " + Printable(cluster.address) + "  pid " + std::to_string(cluster.pid) +
+           "  cluster " + cluster.cluster_id.substr(0, 8) + "  epoch " +
+           std::to_string(cluster.epoch) + "  up " + HumanDuration(cluster.uptime_ms) + "\n";
+    if (!cluster.trouble.empty()) out += "trouble    " + Printable(cluster.trouble) + "\n";
+  }
+  const std::vector<Row> rows = Merge(status);
+  if (!status.clusters.empty() && !rows.empty()) out += "\n";
+  std::vector<std::vector<std::string>> cells;
+  std::vector<std::vector<std::string>> jobs;
+  for (const Row& row : rows) {
+    const Facts facts = FactsOf(row);
+    const scheduler::PoolLoad& load = facts.load;
+    const std::string silence =
+        row.member != nullptr && row.member->standing != Standing::kAlive && row.own == nullptr
+            ? " (silent " + HumanDuration(row.member->silent_ms) + ")"
+            : "";
+    cells.push_back({Printable(facts.pool_id), facts.state + silence, std::to_string(facts.pid),
+                     std::to_string(load.slots_leased) + "/" + std::to_string(load.slots),
+                     std::to_string(load.workers_running) + " (" +
+                         std::to_string(load.workers_idle) + " idle)",
+                     HumanBytes(load.segment_bytes) + " / " + HumanBytes(load.budget_bytes),
+                     std::to_string(load.tasks_executed), std::to_string(load.tasks_waiting),
+                     std::to_string(load.workers_died), Printable(facts.address)});
+    if (row.own == nullptr) continue;
+    for (const JobView& job : row.own->jobs) {
+      jobs.push_back({Printable(facts.pool_id), std::to_string(job.driver_pid),
+                      std::to_string(job.workers), std::to_string(job.tasks_executed),
+                      HumanBytes(job.segment_bytes), Printable(job.program)});
+    }
+  }
+  if (!cells.empty()) {
+    out += Table({{"POOL", false}, {"STATE", false}, {"PID", true}, {"LEASED", true},
+                  {"WORKERS", true}, {"MEMORY", true}, {"EXECUTED", true}, {"WAITING", true},
+                  {"DIED", true}, {"ADDRESS", false}},
+                 cells);
+  } else if (!status.clusters.empty()) {
+    out += "no pools yet; start one with: sheaf pool start --scheduler " +
+           Printable(status.clusters.front().address) + "\n";
+  }
+  if (!jobs.empty()) {
+    out += "\n" + Table({{"JOB ON POOL", false}, {"DRIVER", true}, {"WORKERS", true},
+                         {"EXECUTED", true}, {"MEMORY", true}, {"PROGRAM", false}},
+                        jobs);
+  }
+  return out;
+}
+
+std::string RenderJson(const MachineStatus& status) {
+  json out = {{"schema", "sheaf.status.v1"},
+              {"schedulers", json::array()},
+              {"pools", json::array()},
+              {"unreachable", json::array()}};
+  for (const ClusterView& cluster : status.clusters) {
+    out["schedulers"].push_back({{"address", cluster.address},
+                                 {"cluster_id", cluster.cluster_id},
+                                 {"epoch", cluster.epoch},
+                                 {"pid", cluster.pid},
+                                 {"version", cluster.version},
+                                 {"uptime_ms", cluster.uptime_ms},
+                                 {"trouble", cluster.trouble}});
+  }
+  for (const Row& row : Merge(status)) out["pools"].push_back(RowJson(row));
+  for (const Unreachable& one : status.unreachable) {
+    out["unreachable"].push_back({{"address", one.address}, {"reason", one.reason}});
+  }
+  return out.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace sheaf::cli
