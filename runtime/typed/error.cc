@@ -1,9 +1,13 @@
 // Errors as stored forms: how an exception leaves a worker and is thrown again by Get().
 //
-//   u8 version, kind, task, i32 attempt, type, mangled type, message, via, then the bytes of a registered exception
+//   u8 version, kind, task, i32 attempt, type, mangled type, message, via, then the bytes of a
+//   registered exception
 //
-// Texts are u32 length and bytes, cut at 16 KiB, so that storing an error needs no block of the store. `kind` is the
-// name of a class of error.h: TaskError for what users throw. `via` names the tasks that let it pass.
+// Texts are u32 length and bytes, cut at 16 KiB, so that storing an error needs no block of the
+// store. `kind` is the name of a class of error.h: TaskError for what users throw. `via` names the
+// tasks that let it pass.
+#include "sheaf/error.h"
+
 #include <cxxabi.h>
 
 #include <array>
@@ -14,7 +18,6 @@
 
 #include "runtime/typed/registry.h"
 #include "sheaf/detail/codec.h"
-#include "sheaf/error.h"
 #include "sheaf/register_errors.h"
 
 namespace sheaf::detail {
@@ -69,7 +72,8 @@ struct ErrorTypes {
   std::deque<ErrorType> types;
 };
 ErrorTypes& TheErrorTypes() {
-  static ErrorTypes* const types = new ErrorTypes;  // never destroyed, as tasks may fail during exit
+  static ErrorTypes* const types =
+      new ErrorTypes;  // never destroyed, as tasks may fail during exit
   return *types;
 }
 // By the mangled name of the type, or of the type mixed with its task.
@@ -155,8 +159,8 @@ std::optional<TaskInfo> InfoInFlight() {
     return std::nullopt;
   }
 }
-// A TimeoutError that a task let pass was a wait of its own: to whoever gets the task's result it is the task's
-// exception, not the end of his wait. All others mean the same to both.
+// A TimeoutError that a task let pass was a wait of its own: to whoever gets the task's result it
+// is the task's exception, not the end of his wait. All others mean the same to both.
 std::string_view RuntimeKindInFlight() {
   for (const RuntimeKind& kind : kRuntimeKinds) {
     if (kind.name != "TimeoutError" && kind.is_in_flight()) return kind.name;
@@ -205,7 +209,8 @@ void EncodeException(const TaskIdentity& task, Encoder& out) noexcept {
     return;
   } catch (...) {
   }
-  // The exception could not be stored: say at least where it was. Fits the encoder without an allocation.
+  // The exception could not be stored: say at least where it was. Fits the encoder without an
+  // allocation.
   out.Clear();
   const std::string_view name = std::string_view(task.task).substr(0, 64);
   WriteRaw(out, kVersion);
@@ -257,13 +262,16 @@ void ThrowNewerVersion(const std::type_info& type, std::uint32_t version, std::u
 }
 
 void ThrowEmptyRef() {
-  throw Error("this ObjectRef is empty: it was default constructed or moved from, so there is nothing to "
-              "wait for or to send");
+  throw Error(
+      "this ObjectRef is empty: it was default constructed or moved from, so there is nothing to "
+      "wait for or to send");
 }
 
 void ThrowNestedElement() {
-  throw Error("an element of a tuple inside a tuple has no ref of its own; Get() the outer element first, or "
-              "return one flat tuple");
+  throw Error(
+      "an element of a tuple inside a tuple has no ref of its own; Get() the outer element first, "
+      "or "
+      "return one flat tuple");
 }
 
 void ThrowArrayTooLarge(std::size_t count, std::size_t size) {

@@ -1,7 +1,7 @@
 // The table of functions and the names of stored forms.
 //
-// Names are for people; identity within one program is the index, checked by the digest of name and signature, since
-// functions with internal linkage may share a name.
+// Names are for people; identity within one program is the index, checked by the digest of name and
+// signature, since functions with internal linkage may share a name.
 #include "runtime/typed/registry.h"
 
 #include <cxxabi.h>
@@ -20,7 +20,7 @@ namespace {
 
 struct Table {
   std::mutex mutex;
-  std::deque<Function> functions;             // a deque: entries stay where they are
+  std::deque<Function> functions;              // a deque: entries stay where they are
   std::map<std::uint32_t, std::string> forms;  // mark -> mangled name
 };
 // Never destroyed: tasks may still be described while the process exits.
@@ -52,7 +52,8 @@ std::size_t ClosingBracket(const std::string& text, std::size_t open) {
   return std::string::npos;
 }
 
-// Removes ", <argument>..." where the argument begins with `begin`: allocators, comparators, hashes.
+// Removes ", <argument>..." where the argument begins with `begin`: allocators, comparators,
+// hashes.
 void DropArguments(std::string& text, std::string_view begin) {
   for (std::size_t at = 0; (at = text.find(begin, at)) != std::string::npos;) {
     const std::size_t close = ClosingBracket(text, at + begin.size() - 1);
@@ -99,7 +100,8 @@ std::string ReadableFunctionName(std::string_view mangled) {
   if (text.starts_with(kBegin) && text.ends_with('>')) {
     text = text.substr(kBegin.size(), text.size() - kBegin.size() - 1);
   }
-  // A lambda is named by its closure, "main::{lambda(int)#1}{}"; a function as "&Add(int, int)" or "(&Add)".
+  // A lambda is named by its closure, "main::{lambda(int)#1}{}"; a function as "&Add(int, int)" or
+  // "(&Add)".
   if (text.ends_with("{}")) text.resize(text.size() - 2);
   if (text.starts_with('&')) text.erase(0, 1);
   if (text.starts_with("(&") && text.ends_with(')')) text = text.substr(2, text.size() - 3);
@@ -136,7 +138,8 @@ std::uint32_t FunctionCount() {
 
 std::string DescribeFunction(std::uint32_t index) {
   const Function* function = FunctionAt(index);
-  return function ? Describe(*function) : "function " + std::to_string(index) + " (not in this program)";
+  return function ? Describe(*function)
+                  : "function " + std::to_string(index) + " (not in this program)";
 }
 
 const Function& RequireFunction(std::uint32_t index, std::uint64_t digest) {
@@ -144,19 +147,21 @@ const Function& RequireFunction(std::uint32_t index, std::uint64_t digest) {
   if (!function) {
     const std::uint32_t count = FunctionCount();
     throw FunctionNotFoundError(
-        "the task's function has number " + std::to_string(index) + ", but this program registers " +
-        std::to_string(count) + " functions" +
+        "the task's function has number " + std::to_string(index) +
+        ", but this program registers " + std::to_string(count) + " functions" +
         (count ? "; the last is " + DescribeFunction(count - 1) : std::string()) +
         "; the driver runs another build: start both from one executable");
   }
   if (function->digest != digest) {
-    // The same function may have another number here, if the two programs were linked in another order.
+    // The same function may have another number here, if the two programs were linked in another
+    // order.
     const std::uint32_t count = FunctionCount();
     for (std::uint32_t i = 0; i < count; ++i) {
       const Function* other = FunctionAt(i);
       if (other->digest == digest) {
-        throw TypeMismatchError("the driver calls " + Describe(*other) + ", which it knows as number " +
-                                std::to_string(index) + "; here that is " + Describe(*function) +
+        throw TypeMismatchError("the driver calls " + Describe(*other) +
+                                ", which it knows as number " + std::to_string(index) +
+                                "; here that is " + Describe(*function) +
                                 "; start both from one executable");
       }
     }
@@ -184,7 +189,8 @@ void ThrowTypeMismatch(std::uint32_t wanted, std::uint32_t found) {
     return form == table.forms.end() ? std::string("of a type that this program does not know")
                                      : "a " + ReadableForm(form->second);
   };
-  throw TypeMismatchError("the stored value is " + name(found) + ", but it is read as " + name(wanted));
+  throw TypeMismatchError("the stored value is " + name(found) + ", but it is read as " +
+                          name(wanted));
 }
 
 }  // namespace sheaf::detail

@@ -1,7 +1,7 @@
 // The table of functions and of stored forms of this program, as the runtime reads it.
 //
-// Filled before main by static initialisers, later only from dlopen. Entries never move and never go away.
-// Thread-safety: every function may be called from any thread.
+// Filled before main by static initialisers, later only from dlopen. Entries never move and never
+// go away. Thread-safety: every function may be called from any thread.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,9 @@ namespace sheaf::detail {
 const Function* FunctionAt(std::uint32_t index);
 std::uint32_t FunctionCount();
 
-// The function to run for a task submitted as (index, digest). Throws FunctionNotFoundError when the table has no
-// such entry, TypeMismatchError when the entry is another function; both say what is there.
+// The function to run for a task submitted as (index, digest). Throws FunctionNotFoundError when
+// the table has no such entry, TypeMismatchError when the entry is another function; both say what
+// is there.
 const Function& RequireFunction(std::uint32_t index, std::uint64_t digest);
 
 // "Add" for a mangled name of FunctionTag<&Add>, "main::{lambda}" and the like for others.

@@ -33,7 +33,8 @@ class TimeLeft {
   std::chrono::steady_clock::time_point end_;
 };
 // Waits until `count` of the refs are ready, or the time is up.
-inline void WaitForSome(const std::vector<const RefCore*>& refs, std::size_t count, Duration timeout) {
+inline void WaitForSome(const std::vector<const RefCore*>& refs, std::size_t count,
+                        Duration timeout) {
   if (count > refs.size()) count = refs.size();
   std::size_t ready = 0;
   for (const RefCore* ref : refs) ready += IsReady(*ref);
@@ -51,8 +52,8 @@ inline void WaitForSome(const std::vector<const RefCore*>& refs, std::size_t cou
 
 namespace sheaf {
 
-// Hands out refs in the order in which they become ready, O(1) each. Failed results are ready too: Get() throws.
-// Not thread-safe: one thread at a time.
+// Hands out refs in the order in which they become ready, O(1) each. Failed results are ready too:
+// Get() throws. Not thread-safe: one thread at a time.
 template <class T>
 class Completions {
  public:
@@ -89,10 +90,11 @@ struct WaitResult {
   std::vector<ObjectRef<T>> ready, pending;  // each in the order given
 };
 
-// Waits until `count` refs (or all, if there are fewer) are ready, or the time is up. O(refs.size()) per call: to
-// take results as they finish use Completions.
+// Waits until `count` refs (or all, if there are fewer) are ready, or the time is up.
+// O(refs.size()) per call: to take results as they finish use Completions.
 template <class T>
-WaitResult<T> Wait(const std::vector<ObjectRef<T>>& refs, std::size_t count = 1, Duration timeout = kForever) {
+WaitResult<T> Wait(const std::vector<ObjectRef<T>>& refs, std::size_t count = 1,
+                   Duration timeout = kForever) {
   std::vector<const detail::RefCore*> cores;
   cores.reserve(refs.size());
   for (const auto& ref : refs) {
@@ -105,7 +107,8 @@ WaitResult<T> Wait(const std::vector<ObjectRef<T>>& refs, std::size_t count = 1,
   return result;
 }
 
-// All values, in the order of the refs. Throws what the first failed one threw. `timeout` is for all together.
+// All values, in the order of the refs. Throws what the first failed one threw. `timeout` is for
+// all together.
 template <class T>
 std::vector<T> Get(const std::vector<ObjectRef<T>>& refs, Duration timeout = kForever) {
   const detail::TimeLeft left(timeout);

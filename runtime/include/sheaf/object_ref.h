@@ -1,10 +1,9 @@
 // ObjectRef<T>: a handle on a value that may not exist yet, wherever in the pool it lies.
 //
-// 16 bytes; copying one costs a local count. The value lives as long as a ref on it does, in any process. Refs can be
-// nested in values, passed to tasks and returned. Dropping a ref neither cancels its task nor waits for it. A ref
-// kept after Shutdown() is inert.
-// Thread-safety: as std::shared_ptr<const T>.
-// Standard library only: users compile this file.
+// 16 bytes; copying one costs a local count. The value lives as long as a ref on it does, in any
+// process. Refs can be nested in values, passed to tasks and returned. Dropping a ref neither
+// cancels its task nor waits for it. A ref kept after Shutdown() is inert. Thread-safety: as
+// std::shared_ptr<const T>. Standard library only: users compile this file.
 #pragma once
 
 #include <cstddef>
@@ -48,9 +47,9 @@ class ObjectRef {
  public:
   ObjectRef() = default;  // refers to nothing: Get() throws Error
 
-  // Waits for the value and returns it; for handles (Array, ml::Tensor, ...) nothing is copied. Rethrows what the
-  // task threw (TaskError, or the user's type if it was registered); throws TimeoutError after `timeout`,
-  // ObjectLostError, WorkerDiedError and PoolLostError.
+  // Waits for the value and returns it; for handles (Array, ml::Tensor, ...) nothing is copied.
+  // Rethrows what the task threw (TaskError, or the user's type if it was registered); throws
+  // TimeoutError after `timeout`, ObjectLostError, WorkerDiedError and PoolLostError.
   T Get(Duration timeout = kForever) const {
     if (!core_.pin) detail::ThrowEmptyRef();
     const detail::Stored stored = detail::Fetch(core_, timeout);
@@ -62,23 +61,26 @@ class ObjectRef {
     if (!core_.pin) detail::ThrowEmptyRef();
     return detail::IsReady(core_);
   }
-  // Calls `f` once when the value is ready, at once or on a thread of the runtime. `f` must not block; to go on with
-  // work, submit a task with this ref as argument.
+  // Calls `f` once when the value is ready, at once or on a thread of the runtime. `f` must not
+  // block; to go on with work, submit a task with this ref as argument.
   void OnReady(std::function<void()> f) const {
     if (!core_.pin) detail::ThrowEmptyRef();
     detail::CallWhenReady(core_, std::move(f));
   }
-  // The same value as another type of the same stored form, e.g. Array<float> for std::vector<float>.
+  // The same value as another type of the same stored form, e.g. Array<float> for
+  // std::vector<float>.
   template <class U>
   ObjectRef<U> As() const {
-    static_assert(detail::SameStoredForm<T, U>,
-                  "sheaf: As<U>() needs a type with the same stored form (std::vector<E>, Array<E>)");
+    static_assert(
+        detail::SameStoredForm<T, U>,
+        "sheaf: As<U>() needs a type with the same stored form (std::vector<E>, Array<E>)");
     return detail::RefAccess::Make<U>(core_);
   }
   explicit operator bool() const { return static_cast<bool>(core_.pin); }
 
  private:
-  static_assert(!std::is_reference_v<T> && !std::is_const_v<T>, "sheaf: ObjectRef<T> takes a plain type");
+  static_assert(!std::is_reference_v<T> && !std::is_const_v<T>,
+                "sheaf: ObjectRef<T> takes a plain type");
   static_assert(!std::is_pointer_v<T>,
                 "sheaf: a pointer means nothing in another process; store the value itself");
   static_assert(!detail::kIsView<T>,

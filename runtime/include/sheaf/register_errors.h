@@ -1,10 +1,11 @@
 // RegisterErrors<E...>(): exceptions that cross processes as themselves.
 //
-//   const bool kRegistered = sheaf::RegisterErrors<NoSuchPage, std::out_of_range>();   // at namespace scope
+//   const bool kRegistered = sheaf::RegisterErrors<NoSuchPage, std::out_of_range>();   // at
+//   namespace scope
 //
-// Call it where every worker passes: in an initialiser at namespace scope, for workers do not run main. The exact
-// type is matched, so that nothing is sliced. A type that can be sent is sent whole; an exception of std that has a
-// constructor from std::string is rebuilt from its message.
+// Call it where every worker passes: in an initialiser at namespace scope, for workers do not run
+// main. The exact type is matched, so that nothing is sliced. A type that can be sent is sent
+// whole; an exception of std that has a constructor from std::string is rebuilt from its message.
 // Standard library only: users compile this file.
 #pragma once
 
@@ -36,12 +37,14 @@ void RegisterErrorType(const ErrorType& type);
 
 template <class E>
 struct ErrorForm {
-  static_assert(std::is_class_v<E> && !std::is_final_v<E>,
-                "sheaf: RegisterErrors needs classes that are not final: a TaskInfo is mixed into them");
+  static_assert(
+      std::is_class_v<E> && !std::is_final_v<E>,
+      "sheaf: RegisterErrors needs classes that are not final: a TaskInfo is mixed into them");
   static_assert(!std::is_base_of_v<TaskInfo, E>, "sheaf: this error already carries its TaskInfo");
   static constexpr bool kByMessage = std::is_base_of_v<std::exception, E> && !HasOwnForm<E>;
   static_assert(!kByMessage || std::is_constructible_v<E, const std::string&>,
-                "sheaf: a registered exception needs a constructor from std::string, Fields() or a Serializer");
+                "sheaf: a registered exception needs a constructor from std::string, Fields() or a "
+                "Serializer");
 
   static void WriteInFlight(Encoder& to) {
     try {

@@ -1,16 +1,16 @@
 // Remote<F>(args...): calls F in a worker and returns a ref on its result at once.
 //
 //   ObjectRef<int> sum = Remote<Add>(1, 2);
-//   ObjectRef<int> more = Remote<Add>(sum, 3);                        // waits for sum in the worker
-//   auto [weights, loss] = Remote<Train>(batch);                      // a tuple: one ref each
-//   Task<Train>({.cpus = 2, .retries = 0}).Remote(batch);
+//   ObjectRef<int> more = Remote<Add>(sum, 3);                        // waits for sum in the
+//   worker auto [weights, loss] = Remote<Train>(batch);                      // a tuple: one ref
+//   each Task<Train>({.cpus = 2, .retries = 0}).Remote(batch);
 //   Remote<Overload<double(double)>(Area)>(2.0);
 //
-// F is a function, a static member function or a captureless lambda. Arguments are captured before the call returns.
-// Each is a value, converted here, or a ref on a value of the same stored form. Default arguments must be given.
-// Parameters std::span<const T>, std::string_view and Array<T> are read in place; others are decoded into copies.
-// Throws OutOfMemoryError, and Error for a ref that is empty; waits only when the queues are full.
-// Thread-safety: from any thread after Init().
+// F is a function, a static member function or a captureless lambda. Arguments are captured before
+// the call returns. Each is a value, converted here, or a ref on a value of the same stored form.
+// Default arguments must be given. Parameters std::span<const T>, std::string_view and Array<T> are
+// read in place; others are decoded into copies. Throws OutOfMemoryError, and Error for a ref that
+// is empty; waits only when the queues are full. Thread-safety: from any thread after Init().
 // Standard library only: users compile this file.
 #pragma once
 
@@ -24,7 +24,8 @@
 
 namespace sheaf {
 
-// Calls F with parameters P; a type that names them, so that braces and conversions work as in a plain call.
+// Calls F with parameters P; a type that names them, so that braces and conversions work as in a
+// plain call.
 template <auto F, class S>
 class Caller;
 template <auto F, class R, class... P>
@@ -40,12 +41,14 @@ class Caller<F, detail::Signature<R, P...>> {
     requires(sizeof...(V) < sizeof...(P))
   Ref operator()(V&&...) const {
     static_assert(sizeof...(V) == sizeof...(P),
-                  "sheaf: Remote<F> needs every argument: default arguments of F are not seen through a pointer");
+                  "sheaf: Remote<F> needs every argument: default arguments of F are not seen "
+                  "through a pointer");
     return {};
   }
 
  protected:
-  static Ref Submit(const detail::SubmitOptions& options, const Arg<std::remove_cvref_t<P>>&... arguments) {
+  static Ref Submit(const detail::SubmitOptions& options,
+                    const Arg<std::remove_cvref_t<P>>&... arguments) {
     static_assert((detail::CheckParameter<P>() && ...) && detail::CheckResult<R>());
     detail::Encoder encoder;
     (arguments.WriteTo(encoder), ...);
@@ -86,8 +89,9 @@ constexpr S* Overload(S* function) {
   return function;
 }
 
-// OnWorkerStart<F>(args...): runs F in every worker of this job before its first task. Workers never run main, so
-// this is where flags and globals that tasks read are set. Call it before the first task.
+// OnWorkerStart<F>(args...): runs F in every worker of this job before its first task. Workers
+// never run main, so this is where flags and globals that tasks read are set. Call it before the
+// first task.
 template <auto F, class S>
 class StartCaller;
 template <auto F, class R, class... P>
@@ -104,12 +108,12 @@ class StartCaller<F, detail::Signature<R, P...>> {
 template <auto F>
 inline constexpr StartCaller<F, detail::TaskSignature<F>> OnWorkerStart{};
 
-// Stores a value and returns a ref on it. Views and string literals are stored as Array and std::string.
-// Throws OutOfMemoryError.
+// Stores a value and returns a ref on it. Views and string literals are stored as Array and
+// std::string. Throws OutOfMemoryError.
 template <class T>
 auto Put(const T& value) {
   using Owner = typename detail::OwnerOf<T>::Type;
-  static_assert(!detail::kIsRef<Owner> , "sheaf: this is a ref already");
+  static_assert(!detail::kIsRef<Owner>, "sheaf: this is a ref already");
   detail::Encoder encoder;
   if constexpr (std::is_array_v<T>) {
     detail::Store<std::string_view>(encoder, value);

@@ -1,8 +1,9 @@
 // How users say what their types are made of, where Sheaf cannot see it by itself.
 //
-// Nothing is needed for numbers, enums, structs of up to 32 fields, standard containers, strings, pairs, tuples,
-// optionals, variants, std::unique_ptr, chrono types, Protobuf messages, Array, refs, and all of these inside each
-// other. A class with private members names them in one line (it must be default constructible):
+// Nothing is needed for numbers, enums, structs of up to 32 fields, standard containers, strings,
+// pairs, tuples, optionals, variants, std::unique_ptr, chrono types, Protobuf messages, Array,
+// refs, and all of these inside each other. A class with private members names them in one line (it
+// must be default constructible):
 //
 //   static auto Fields(auto& self) { return std::tie(self.rows_, self.columns_); }
 //
@@ -10,8 +11,8 @@
 //
 //   template <>
 //   struct sheaf::Serializer<Image> {
-//     static constexpr std::uint32_t kVersion = 2;   // optional; Read without it takes the Reader alone
-//     static void Write(Writer& out, const Image& image) { out(image.width, image.pixels); }
+//     static constexpr std::uint32_t kVersion = 2;   // optional; Read without it takes the Reader
+//     alone static void Write(Writer& out, const Image& image) { out(image.width, image.pixels); }
 //     static Image Read(Reader& in, std::uint32_t version) { ... in.Read<int>() ... }
 //   };
 //
@@ -50,7 +51,8 @@ class Writer {
   detail::Encoder& to_;
 };
 
-// Gives values back in the order in which they were written; throws FormatError when there are too few bytes.
+// Gives values back in the order in which they were written; throws FormatError when there are too
+// few bytes.
 class Reader {
  public:
   explicit Reader(detail::Decoder& from) : from_(from) {}
@@ -73,7 +75,8 @@ class Reader {
 
 namespace sheaf::detail {
 
-[[noreturn]] void ThrowNewerVersion(const std::type_info& type, std::uint32_t version, std::uint32_t known);
+[[noreturn]] void ThrowNewerVersion(const std::type_info& type, std::uint32_t version,
+                                    std::uint32_t known);
 
 template <class T>
 void WriteOwnForm(Encoder& to, const T& value) {
@@ -104,7 +107,8 @@ T ReadOwnForm(Decoder& from) {
     }
   } else {
     static_assert(std::is_default_constructible_v<T>,
-                  "sheaf: a type with Fields() must be default constructible; else specialise sheaf::Serializer<T>");
+                  "sheaf: a type with Fields() must be default constructible; else specialise "
+                  "sheaf::Serializer<T>");
     T value;
     std::apply(
         [&from](auto&... field) {

@@ -1,10 +1,10 @@
 // One argument of a call, and the parameter it becomes on the other side.
 //
-// Arg<P> takes what P can be made of: a value that converts to P, a value of the same stored form (an Array for a
-// span: nothing is copied), a ref on either (awaited and read by the worker), a vector of refs for a vector.
-// In the payload each argument begins with a tag: 0 the value follows; 1 the index of a dependency; 2 a count and
-// the indices of dependencies.
-// Standard library only: users compile this file.
+// Arg<P> takes what P can be made of: a value that converts to P, a value of the same stored form
+// (an Array for a span: nothing is copied), a ref on either (awaited and read by the worker), a
+// vector of refs for a vector. In the payload each argument begins with a tag: 0 the value follows;
+// 1 the index of a dependency; 2 a count and the indices of dependencies. Standard library only:
+// users compile this file.
 #pragma once
 
 #include <concepts>
@@ -47,7 +47,8 @@ inline constexpr bool kIsRefListFor<std::vector<V, A>, std::vector<T, B>> = RefT
 
 // Passing a Derived for a Base would cut it.
 template <class V, class P>
-concept Slices = std::is_class_v<V> && std::is_class_v<P> && !std::same_as<V, P> && std::is_base_of_v<P, V>;
+concept Slices =
+    std::is_class_v<V> && std::is_class_v<P> && !std::same_as<V, P> && std::is_base_of_v<P, V>;
 template <class V, class P>
 concept ConvertsTo = std::convertible_to<V, P> && !Slices<std::remove_cvref_t<V>, P>;
 template <class V, class P>
@@ -100,7 +101,8 @@ void WriteArgument(Encoder& to, const void* from) {
 
 namespace sheaf {
 
-// The argument for a parameter of type P. Lives until the call's full expression ends, and so does what it points to.
+// The argument for a parameter of type P. Lives until the call's full expression ends, and so does
+// what it points to.
 template <class P>
 class Arg {
  public:
@@ -108,11 +110,18 @@ class Arg {
     requires(!std::same_as<std::remove_cvref_t<V>, Arg> && detail::ArgumentFor<V, P>)
   Arg(V&& value) {
     using D = std::remove_cvref_t<V>;
-    if constexpr (detail::SameStoredForm<D, P> || detail::RefTo<D, P> || detail::kIsRefListFor<D, P>) {
+    if constexpr (detail::SameStoredForm<D, P> || detail::RefTo<D, P> ||
+                  detail::kIsRefListFor<D, P>) {
       Point<D>(value);
     } else {
       Point<P>(converted_.emplace(std::forward<V>(value)));
     }
+  }
+  // {}
+  Arg()
+    requires std::default_initializable<P>
+  {
+    Point<P>(converted_.emplace());
   }
   // {1, 2, 3} for a container or a span
   Arg(std::initializer_list<typename detail::BracesOf<P>::Element> elements) {

@@ -1,9 +1,11 @@
-// Write and Read: how a value becomes bytes and blocks, and comes back, for every type that can be sent.
+// Write and Read: how a value becomes bytes and blocks, and comes back, for every type that can be
+// sent.
 //
-// One function each, dispatching at compile time on what the type is: a user's own form (Serializer, Fields), raw
-// bytes, lists, refs, the standard's families, containers, aggregates. Reading never trusts a count: it must fit the
-// bytes that are left. Fields are read in order and never need a default constructor, except those of Fields().
-// Standard library only: users compile this file.
+// One function each, dispatching at compile time on what the type is: a user's own form
+// (Serializer, Fields), raw bytes, lists, refs, the standard's families, containers, aggregates.
+// Reading never trusts a count: it must fit the bytes that are left. Fields are read in order and
+// never need a default constructor, except those of Fields(). Standard library only: users compile
+// this file.
 #pragma once
 
 #include <cstddef>
@@ -91,7 +93,8 @@ T ReadList(Decoder& from) {
       for (std::size_t i = 0; i < count; ++i) list[i] = raw.data[i] != std::byte{0};
       return list;
     } else {
-      // Elements of a block are aligned to 64 bytes, those of a payload to 16 where the payload is: copy by bytes.
+      // Elements of a block are aligned to 64 bytes, those of a payload to 16 where the payload is:
+      // copy by bytes.
       if (reinterpret_cast<std::uintptr_t>(raw.data) % alignof(E) == 0) {
         const E* first = reinterpret_cast<const E*>(raw.data);
         return T(first, first + count);
@@ -139,13 +142,15 @@ V ReadVariant(Decoder& from, std::index_sequence<I...>) {
 template <class T>
 constexpr void ExplainWhyNotSendable() {
   static_assert(!std::is_pointer_v<T> && !std::is_null_pointer_v<T>,
-                "sheaf: a pointer means nothing in another process; send the value itself, or a std::unique_ptr");
+                "sheaf: a pointer means nothing in another process; send the value itself, or a "
+                "std::unique_ptr");
   static_assert(!kIsView<T>,
                 "sheaf: a view cannot be stored or returned: its bytes would not live long enough; "
                 "use Array<T>, std::vector<T> or std::string");
   static_assert(!std::is_array_v<T>, "sheaf: C arrays cannot be sent; use std::array");
   static_assert(std::is_pointer_v<T> || kIsView<T> || std::is_array_v<T> || !std::is_aggregate_v<T>,
-                "sheaf: this struct has a base class, a C array or more than 32 fields and cannot be taken apart; "
+                "sheaf: this struct has a base class, a C array or more than 32 fields and cannot "
+                "be taken apart; "
                 "give it: static auto Fields(auto& self) { return std::tie(self.a, self.b); }");
   static_assert(std::is_pointer_v<T> || kIsView<T> || std::is_array_v<T> || std::is_aggregate_v<T>,
                 "sheaf: this type cannot be sent as it is; give it: "

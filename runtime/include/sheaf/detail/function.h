@@ -1,8 +1,9 @@
-// A C++ function as a task: its name, its signature, its entry in the table, and the code that runs it in a worker.
+// A C++ function as a task: its name, its signature, its entry in the table, and the code that runs
+// it in a worker.
 //
-// Registered<F>::kIndex is initialised before main in every program that contains a call of Remote<F>: that is the
-// registration. Workers run the same program, so the table is the same there.
-// Standard library only: users compile this file.
+// Registered<F>::kIndex is initialised before main in every program that contains a call of
+// Remote<F>: that is the registration. Workers run the same program, so the table is the same
+// there. Standard library only: users compile this file.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,8 @@ inline constexpr bool kNever = false;
 template <class F>
 struct SignatureOf {
   static_assert(kNever<F>,
-                "sheaf: Remote<F> needs a function, a static member function or a captureless lambda that is not "
+                "sheaf: Remote<F> needs a function, a static member function or a captureless "
+                "lambda that is not "
                 "generic; pick an overload with Overload<R(P...)>(f)");
 };
 template <class F>
@@ -61,14 +63,18 @@ template <class P>
 constexpr bool CheckParameter() {
   using D = std::remove_cvref_t<P>;
   static_assert(!std::is_lvalue_reference_v<P> || std::is_const_v<std::remove_reference_t<P>>,
-                "sheaf: a task cannot take T&: it would change a copy; take const T& and return the new value");
+                "sheaf: a task cannot take T&: it would change a copy; take const T& and return "
+                "the new value");
   static_assert(!std::is_pointer_v<D>,
-                "sheaf: a task cannot take a pointer: it means nothing in another process; take a value, a span or "
+                "sheaf: a task cannot take a pointer: it means nothing in another process; take a "
+                "value, a span or "
                 "a std::string_view");
   if constexpr (kIsSpan<D>) {
     static_assert(std::is_const_v<typename D::element_type>,
-                  "sheaf: a task cannot take std::span<T>: arguments are read in place; take std::span<const T>");
-    static_assert(D::extent == std::dynamic_extent, "sheaf: a task takes spans without a fixed size only");
+                  "sheaf: a task cannot take std::span<T>: arguments are read in place; take "
+                  "std::span<const T>");
+    static_assert(D::extent == std::dynamic_extent,
+                  "sheaf: a task takes spans without a fixed size only");
   }
   return true;
 }
@@ -76,10 +82,12 @@ template <class R>
 constexpr bool CheckResult() {
   using D = std::remove_cvref_t<R>;
   static_assert(!std::is_pointer_v<D>,
-                "sheaf: a task cannot return a pointer: it means nothing in another process; return the value");
-  static_assert(!kIsView<D>,
-                "sheaf: a task cannot return a view: its bytes would not live long enough; return Array<T>, "
-                "std::vector<T> or std::string");
+                "sheaf: a task cannot return a pointer: it means nothing in another process; "
+                "return the value");
+  static_assert(
+      !kIsView<D>,
+      "sheaf: a task cannot return a view: its bytes would not live long enough; return Array<T>, "
+      "std::vector<T> or std::string");
   return true;
 }
 

@@ -1,8 +1,8 @@
 // Which types are plain bytes, and which of the standard's families a type belongs to.
 //
-// Raw means: every bit pattern that a process wrote is a value in another process of the same program. Trivially
-// copyable alone is not enough: it admits pointers, views and closures.
-// Standard library only: users compile this file.
+// Raw means: every bit pattern that a process wrote is a value in another process of the same
+// program. Trivially copyable alone is not enough: it admits pointers, views and closures. Standard
+// library only: users compile this file.
 #pragma once
 
 #include <array>
@@ -35,7 +35,8 @@ struct Serializer;
 namespace sheaf::detail {
 
 template <class T>
-concept HasSerializer = requires(Writer& writer, const T& value) { Serializer<T>::Write(writer, value); };
+concept HasSerializer =
+    requires(Writer& writer, const T& value) { Serializer<T>::Write(writer, value); };
 template <class T>
 concept HasFields = requires(T& value) { T::Fields(value); };
 template <class T>
@@ -83,7 +84,11 @@ consteval bool IsRaw() {
     return false;
   } else if constexpr (kIsStdArray<T>) {
     return IsRaw<typename T::value_type>();
-  } else if constexpr (requires(T v) { typename T::value_type; v.real(); v.imag(); }) {
+  } else if constexpr (requires(T v) {
+                         typename T::value_type;
+                         v.real();
+                         v.imag();
+                       }) {
     return std::is_arithmetic_v<typename T::value_type>;  // std::complex
   } else if constexpr (std::is_class_v<T> && std::is_aggregate_v<T> && !std::is_empty_v<T>) {
     if constexpr (kHasPlainFields<T>) {
@@ -141,7 +146,8 @@ concept MessageLike = requires(const T& v, T& out, void* to) {
   v.SerializeToArray(to, 1);
   { out.ParseFromArray(to, 1) } -> std::same_as<bool>;
 };
-// Containers of the standard library and those shaped like them (deque, list, set, map, unordered_map, ...).
+// Containers of the standard library and those shaped like them (deque, list, set, map,
+// unordered_map, ...).
 template <class T>
 concept ContainerLike = requires(T& c, const T& v, typename T::value_type e) {
   requires !std::same_as<typename T::value_type, T>;

@@ -2,7 +2,8 @@
 //
 //   void    nothing
 //   ref     the record of the ref, alone at the start: the runtime follows it without knowing types
-//   tuple   a table of u32 offsets from the payload's start, one for each element, then the elements, each stored
+//   tuple   a table of u32 offsets from the payload's start, one for each element, then the
+//   elements, each stored
 //           as a whole value of its own: so an element can be decoded alone
 //   other   the u32 mark of its form, then the value
 // Standard library only: users compile this file.
@@ -28,7 +29,7 @@ template <class... E, std::size_t... I>
 void StoreTuple(Encoder& to, const std::tuple<E...>& value, std::index_sequence<I...>) {
   const std::size_t begin = to.payload().size();
   to.Extend(4 * sizeof...(E));
-  const auto store = [&](std::size_t index, const auto& element) {
+  [[maybe_unused]] const auto store = [&](std::size_t index, const auto& element) {
     const auto offset = static_cast<std::uint32_t>(to.payload().size());
     // The encoder moves its bytes while it grows, so the table is found anew each time.
     std::memcpy(const_cast<std::byte*>(to.payload().data()) + begin + 4 * index, &offset, 4);
@@ -50,12 +51,13 @@ void Store(Encoder& to, const T& value) {
 template <class T>
 T Load(Decoder& from, std::size_t begin);
 
-// Offset of element `index` of the tuple of `size` elements that begins at `begin`; checks the table.
+// Offset of element `index` of the tuple of `size` elements that begins at `begin`; checks the
+// table.
 std::size_t TupleOffset(Decoder& from, std::size_t begin, std::size_t index, std::size_t size);
 
 template <class... E, std::size_t... I>
-std::tuple<E...> LoadTuple(Decoder& from, std::size_t begin, std::type_identity<std::tuple<E...>>,
-                           std::index_sequence<I...>) {
+std::tuple<E...> LoadTuple([[maybe_unused]] Decoder& from, [[maybe_unused]] std::size_t begin,
+                           std::type_identity<std::tuple<E...>>, std::index_sequence<I...>) {
   return std::tuple<E...>{Load<E>(from, TupleOffset(from, begin, I, sizeof...(E)))...};
 }
 
