@@ -1,0 +1,57 @@
+// What the lease core knows: jobs, their clients, worker processes being started, and ring pairs.
+//
+// Plain data in ordered containers, so that the same events give the same decisions on every
+// machine and standard library. lease_core.h says what it is for.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <set>
+#include <utility>
+
+namespace sheaf::lease {
+
+using Client = std::uint32_t;  // never 0, never reused
+using Spawn = std::uint32_t;
+using Time = std::int64_t;  // nanoseconds of any steady clock
+inline constexpr Time kNever = std::numeric_limits<Time>::max();
+
+enum class PairState {
+  kOpen,
+  kClosing,  // the submitter was asked to give it back
+  kBroken,   // one side is dead; the other keeps its region until it has forgotten the dead
+};
+
+struct PairView {
+  std::uint32_t out_region = 0, in_region = 0;
+  PairState state = PairState::kOpen;
+};
+
+struct ClientView {
+  Client job = 0;  // a driver is its own job
+  bool worker = false;
+  bool blocked = false;   // its task waits inside Get; its slot is somebody else's
+  bool stopping = false;  // told to finish and exit
+  std::uint32_t want = 0;
+  std::uint32_t cpus_milli = 1000;
+  std::set<std::uint32_t> out_used, in_used;
+};
+
+struct SpawnView {
+  Client job = 0;
+  Time deadline = 0;
+};
+
+struct JobView {
+  bool ended = false;
+  std::uint32_t failures = 0;   // processes in a row that died before they were ready
+  Time next_spawn = 0;          // not before, after a failure
+  Time surplus_since = kNever;  // running more workers than its target
+  Time stuck_since = kNever;    // everybody waits and no worker may be added
+  std::uint32_t target = 0;     // of the last plan
+};
+
+using PairKey = std::pair<Client, Client>;  // submitter, worker
+
+}  // namespace sheaf::lease
