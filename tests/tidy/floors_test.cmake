@@ -1,0 +1,13 @@
+# cmake -DCASE=<name> -P floors_test.cmake: add_layer must stop the configuration before it makes a target.
+include(${CMAKE_CURRENT_LIST_DIR}/../../cmake/AddLayer.cmake)
+if(CASE STREQUAL "up")
+  add_layer(sheaf_base SRCS a.cc LAYERS sheaf_runtime)
+elseif(CASE STREQUAL "sideways")
+  add_layer(sheaf_lease SRCS a.cc LAYERS sheaf_object_store)
+elseif(CASE STREQUAL "grpc_through_a_layer")
+  add_layer(sheaf_runtime SRCS a.cc LAYERS sheaf_proto)
+elseif(CASE STREQUAL "grpc_in_a_worker")
+  add_layer(sheaf_executor GRPC SRCS a.cc LIBS gRPC::grpc++)
+elseif(CASE STREQUAL "hidden_layer")
+  add_layer(sheaf_base SRCS a.cc LIBS sheaf_runtime)
+endif()
