@@ -1,4 +1,5 @@
 # cmake -DCASE=<name> -P floors_test.cmake: add_layer must stop the configuration before it makes a target.
+cmake_minimum_required(VERSION 3.25)
 include(${CMAKE_CURRENT_LIST_DIR}/../../cmake/AddLayer.cmake)
 if(CASE STREQUAL "up")
   add_layer(sheaf_base SRCS a.cc LAYERS sheaf_runtime)
