@@ -60,7 +60,7 @@ enum class Refusal : std::uint32_t {
   kGone = 2,         // no such segment or client any more
   kLimit = 3,        // a bound of limits.h
   kInvalid = 4,      // the message makes no sense
-  kVersion = 5,
+  kOtherVersion = 5,
   kInfeasible = 6,   // asks for more than the pool has
   kSpawnFailed = 7,
   kStopping = 8,

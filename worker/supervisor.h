@@ -14,7 +14,6 @@ namespace sheaf {
 struct SupervisorOptions {
   PoolOptions pool;
   std::string executable;           // started as the pool with PoolArguments(); empty: /proc/self/exe
-  bool end_with_parent = false;     // embedded: get SIGTERM when the process that started this one dies
   std::function<void()> on_ready;   // called once, when the pool accepts clients (ready line, address file)
 };
 

@@ -1,0 +1,92 @@
+#include "worker/child_start.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/fd.h"
+
+namespace sheaf {
+namespace {
+
+std::vector<char*> Pointers(const std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  for (const std::string& text : strings) pointers.push_back(const_cast<char*>(text.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+// Runs in the child, on memory shared with the suspended parent: system calls only. Returns errno.
+int BecomeChild(const ChildStart& start, pid_t parent, int null_fd, char** arguments, char** environment) {
+  if (setpgid(0, 0) != 0) return errno;
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return errno;
+  if (getppid() != parent) return ECHILD;  // it died before the signal was armed
+  // Every source is at 10 or above, so no target below overwrites one.
+  if (dup2(null_fd, 0) < 0) return errno;
+  if (start.standard_output >= 0 && dup2(start.standard_output, 1) < 0) return errno;
+  if (start.standard_error >= 0 && dup2(start.standard_error, 2) < 0) return errno;
+  if (start.socket >= 0 && dup2(start.socket, 3) < 0) return errno;
+  if (start.second >= 0 && dup2(start.second, 4) < 0) return errno;
+  const unsigned first_closed = start.second >= 0 ? 5 : start.socket >= 0 ? 4 : 3;
+  if (syscall(SYS_close_range, first_closed, ~0u, CLOSE_RANGE_CLOEXEC) != 0) return errno;
+  if (!start.directory.empty() && chdir(start.directory.c_str()) != 0) return errno;
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD}) {
+    struct sigaction usual {};
+    usual.sa_handler = SIG_DFL;
+    sigaction(signal, &usual, nullptr);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  fexecve(start.executable, arguments, environment);
+  return errno;
+}
+
+}  // namespace
+
+pid_t StartChild(const ChildStart& given, int* error) {
+  ChildStart start = given;
+  std::vector<Fd> high;
+  const auto lift = [&](int* fd) {
+    if (*fd < 0) return true;
+    high.emplace_back(fcntl(*fd, F_DUPFD_CLOEXEC, 10));
+    *fd = high.back().get();
+    return *fd >= 0;
+  };
+  int null_fd = -1;
+  Fd null_low(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  null_fd = null_low.get();
+  if (null_fd < 0 || !lift(&null_fd) || !lift(&start.executable) || !lift(&start.standard_output) ||
+      !lift(&start.standard_error) || !lift(&start.socket) || !lift(&start.second)) {
+    *error = errno;
+    return -1;
+  }
+  std::vector<char*> arguments = Pointers(start.arguments);
+  std::vector<char*> environment = Pointers(start.environment);
+  const pid_t parent = getpid();
+  // Handlers of the parent must not run in the child while it borrows the parent's memory: block everything.
+  sigset_t all, before;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, &before);
+  volatile int failure = 0;
+  const pid_t pid = vfork();
+  if (pid == 0) {
+    failure = BecomeChild(start, parent, null_fd, arguments.data(), environment.data());
+    _exit(127);
+  }
+  const int fork_error = errno;
+  sigprocmask(SIG_SETMASK, &before, nullptr);
+  if (pid < 0 || failure != 0) {
+    *error = pid < 0 ? fork_error : failure;
+    return -1;  // a child that failed before exec is reaped with the others, as one that nobody knows
+  }
+  *error = 0;
+  return pid;
+}
+
+}  // namespace sheaf

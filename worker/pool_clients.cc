@@ -1,0 +1,315 @@
+// What clients say: attach, calls, goodbye; and what the client core decides about it.
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/failpoint.h"
+#include "worker/pool_send.h"
+
+namespace sheaf {
+namespace {
+
+using wire::Kind;
+using wire::Refusal;
+
+template <class... Fs>
+struct Overloaded : Fs... {
+  using Fs::operator()...;
+};
+
+}  // namespace
+
+void PoolServer::Handle(Connection& connection, ClientMessage message, std::vector<Fd> fds) {
+  const std::uint64_t request = message.request;
+  const ClientId client = connection.client;
+  if (auto* attach = std::get_if<AttachMessage>(&message.body)) {
+    // The supervisor's word on a worker's pid travels on another socket, and may be slower.
+    const auto spawn = spawns_.find(connection.spawn);
+    if (spawn != spawns_.end() && spawn->second.pid == 0 && !connection.early) {
+      connection.early = std::move(message);
+      return;
+    }
+    Attach(connection, request, *attach, std::move(fds));
+    return;
+  }
+  if (std::holds_alternative<StatusMessage>(message.body)) {
+    Send(connection, Kind::kStatusReply, request, BareMessage{}, {}, ToJson(View()));
+    return;
+  }
+  if (std::holds_alternative<StopMessage>(message.body)) {
+    stop_requests_.emplace_back(connection.number, request);
+    BeginStop(false);
+    return;
+  }
+  const bool known = client != 0 && (connection.attached || std::holds_alternative<AttachedMessage>(message.body));
+  if (!known) {
+    Refuse(connection, request, Refusal::kInvalid, "attach first");
+    Cut(connection, "it speaks before it has attached");
+    return;
+  }
+  const PoolCore::Client* entry = core_->Find(client);
+  if (!entry || entry->left) return;
+  PoolCore::Actions actions;
+  bool sense = true;
+  std::visit(Overloaded{
+                 [&](const AttachedMessage&) { Attached(connection); },
+                 [&](const MakeSegmentMessage& body) { MakeSegment(connection, request, body); },
+                 [&](const SegmentMappedMessage& body) { SegmentMapped(connection, body.segment); },
+                 [&](const OpenSegmentMessage& body) { OpenSegment(connection, request, body); },
+                 [&](const DropSegmentMessage& body) { sense = core_->DropSegment(client, body.segment, &actions); },
+                 [&](const GoneAckMessage& body) { sense = core_->Acknowledge(client, body.dead, &actions); },
+                 [&](const StartCallMessage& body) { sense = StartCall(connection, body); },
+                 [&](const DetachMessage&) {
+                   connection.detach_request = request;
+                   if (entry->role == wire::Role::kDriver) DriverGone(client, false);
+                 },
+                 [&](const WantMessage& body) { Want(connection, body); },
+                 [&](const ReturnWorkerMessage& body) { sense = Returned(connection, body); },
+                 [&](const BlockedMessage& body) { sense = Blocked(connection, body.blocked); },
+                 [](const auto&) {},
+             },
+             message.body);
+  Apply(actions);
+  if (!sense) {
+    Refuse(connection, request, Refusal::kInvalid, "that names nothing of yours, or comes at the wrong time");
+    Cut(connection, "a message that makes no sense now");
+  }
+}
+
+// ---- attach -----------------------------------------------------------------------------------------------------
+
+void PoolServer::Attach(Connection& connection, std::uint64_t request, AttachMessage& message, std::vector<Fd> fds) {
+  const wire::Attach& attach = message.attach;
+  const bool driver = attach.role == wire::Role::kDriver;
+  const auto refuse = [&](Refusal why, std::string_view text) {
+    Refuse(connection, request, why, text);
+    Cut(connection, text);
+  };
+  if (connection.client) return refuse(Refusal::kInvalid, "already attached");
+  if (attach.version != wire::kVersion) {
+    return refuse(Refusal::kOtherVersion, "this pool speaks version " + std::to_string(wire::kVersion) +
+                                              " of the protocol, the program " + std::to_string(attach.version) +
+                                              ": use sheaf and libsheaf of the same release");
+  }
+  ClientId client = 0;
+  PoolCore::Actions actions;
+  PoolCore::Verdict verdict;
+  auto spawn = spawns_.end();
+  if (driver) {
+    if (connection.spawn) return refuse(Refusal::kInvalid, "a worker's socket cannot attach as a driver");
+    if (stopping_) return refuse(Refusal::kStopping, "this pool is stopping: connect to another, or start it again");
+    verdict = core_->AddDriver(attach.build, &client, &actions);
+  } else {
+    spawn = spawns_.find(connection.spawn);
+    if (spawn == spawns_.end() || attach.spawn != connection.spawn || spawn->second.client ||
+        attach.pid != static_cast<std::uint32_t>(spawn->second.pid)) {
+      return refuse(Refusal::kInvalid, "this pool did not start that worker");
+    }
+    verdict = core_->AddWorker(spawn->second.job, attach.build, &client, &actions);
+  }
+  if (!verdict) return refuse(verdict.why, verdict.text);
+  FirstSet set;
+  int error = 0;
+  if (!TakeFirstSet(&set, &error)) {
+    Apply(actions);
+    PoolCore::Actions undo;
+    core_->Died(client, 0, &undo);
+    Apply(undo);
+    return refuse(WhyNoMemory(error), TextNoMemory(error));
+  }
+  connection.client = client;
+  Memory& memory = memory_[client];
+  memory.connection = connection.number;
+  memory.pid = connection.pid;
+  memory.spawn = connection.spawn;
+  const int segments[4] = {page_.reader_fd(), set.control.get(), set.slab.get(), set.arena.get()};
+  wire::Welcome welcome{};
+  welcome.client = client;
+  welcome.slots = slots_;
+  welcome.cores = cores_;
+  welcome.out_regions = welcome.in_regions = core_->config().pairs;
+  welcome.slab_segment = 1;
+  welcome.arena_segment = 2;
+  welcome.control_bytes = store::ControlBytes(welcome.out_regions, welcome.in_regions);
+  welcome.slab_bytes = store::SlabBytes(0);
+  welcome.arena_bytes = core_->config().first_arena_bytes;
+  welcome.page_bytes = PageWriter::kBytes;
+  welcome.budget_bytes = core_->budget_bytes();
+  if (driver) {
+    Job& job = jobs_[client];
+    job.description = std::move(message.job);
+    job.executable = std::move(fds[0]);
+    job.standard_output = std::move(fds[1]);
+    job.standard_error = std::move(fds[2]);
+    job.program = job.description.arguments[0].substr(0, 256);
+    memory.process = Fd(static_cast<int>(syscall(SYS_pidfd_open, connection.pid, 0)));
+    if (memory.process) Watch(memory.process.get(), EPOLLIN, kTagProcess | client);
+  } else {
+    spawn->second.client = client;
+  }
+  Apply(actions);
+  page_.WritePid(client, static_cast<std::uint32_t>(connection.pid));
+  Send(connection, Kind::kWelcome, request, welcome, segments);
+  memory.segments[0].writable = std::move(set.control);
+  memory.segments[1].writable = std::move(set.slab);
+  memory.segments[2].writable = std::move(set.arena);
+}
+
+void PoolServer::Attached(Connection& connection) {
+  const ClientId client = connection.client;
+  if (connection.attached) return Cut(connection, "it has attached twice");
+  Memory& memory = memory_.at(client);
+  for (auto& [number, fds] : memory.segments) {
+    if (!Publish(fds)) return Cut(connection, "its first segments could not be sealed");
+  }
+  PoolCore::Actions actions;
+  core_->Attached(client, &actions);
+  connection.attached = true;
+  void* header = mmap(nullptr, sizeof(store::ControlHeader), PROT_READ, MAP_SHARED,
+                      memory.segments.at(0).readable.get(), 0);
+  if (header != MAP_FAILED) memory.header = static_cast<const store::ControlHeader*>(header);
+  Apply(actions);
+  if (memory.spawn == 0) {
+    Tell(lease::JobStarted{client});
+    return;
+  }
+  const ClientId job = core_->Find(client)->job;
+  for (const auto& packet : jobs_.at(job).start_calls) SendPacketTo(connection, packet, {});
+  Tell(lease::WorkerReady{memory.spawn, client});
+}
+
+bool PoolServer::StartCall(Connection& connection, const StartCallMessage& message) {
+  const auto job = jobs_.find(connection.client);
+  if (job == jobs_.end() || job->second.start_calls.size() >= kStartCallsMax) return false;
+  wire::StartCall call = message.call;
+  call.header = {Kind::kRunStart, static_cast<std::uint32_t>(sizeof call + message.arguments.size()), 0};
+  std::vector<std::byte> packet(sizeof call);
+  std::memcpy(packet.data(), &call, sizeof call);
+  packet.insert(packet.end(), message.arguments.begin(), message.arguments.end());
+  for (const auto& [client, memory] : memory_) {
+    const PoolCore::Client* entry = core_->Find(client);
+    if (!entry || entry->job != connection.client || entry->role != wire::Role::kWorker) continue;
+    Connection* worker = ConnectionOf(client);
+    if (worker && worker->attached) SendPacketTo(*worker, packet, {});
+  }
+  job->second.start_calls.push_back(std::move(packet));
+  return true;
+}
+
+// ---- the end of clients -----------------------------------------------------------------------------------------
+
+void PoolServer::Apply(const PoolCore::Actions& actions) {
+  for (const pool::Action& action : actions) {
+    std::visit(
+        Overloaded{
+            [&](const pool::WriteState& a) {
+              SHEAF_FAILPOINT("pool.page.before_write");
+              page_.Write(a.client, a.state);
+              if (a.state == wire::ClientState::kFree) DropMemory(a.client);
+            },
+            [&](const pool::SendGone& a) {
+              SHEAF_FAILPOINT("pool.gone.before_send");
+              if (Connection* to = ConnectionOf(a.to)) Send(*to, Kind::kGone, 0, wire::Gone{{}, a.peer, a.status});
+            },
+            [&](const pool::SendForgotten& a) {
+              if (Connection* to = ConnectionOf(a.to)) Send(*to, Kind::kForgotten, 0, wire::PeerName{{}, a.peer, 0});
+              Tell(lease::PeerForgotten{a.to, a.peer});
+            },
+            [&](const pool::SendSegmentGone& a) {
+              const wire::SegmentName name{{}, a.owner, a.segment, wire::SegmentKind::kLarge, 0, 0};
+              if (Connection* to = ConnectionOf(a.to)) Send(*to, Kind::kSegmentGone, 0, name);
+            },
+            [&](const pool::DropSegment& a) {
+              if (const auto at = memory_.find(a.owner); at != memory_.end()) at->second.segments.erase(a.segment);
+            },
+            [&](const pool::EndWorker& a) {
+              const auto job = jobs_.find(core_->Find(a.worker)->job);
+              const bool orphan = job == jobs_.end() || job->second.driver_died;
+              DrainWorker(a.worker, now_ + (orphan ? kDrainOrphan : kDrainJob));
+            },
+            [&](const pool::JobOver& a) { JobOver(a.driver); },
+        },
+        action);
+  }
+}
+
+void PoolServer::DropMemory(ClientId client) {
+  const auto at = memory_.find(client);
+  if (at == memory_.end()) return;
+  if (at->second.header) {
+    munmap(const_cast<store::ControlHeader*>(at->second.header), sizeof(store::ControlHeader));
+  }
+  memory_.erase(at);
+}
+
+void PoolServer::DriverGone(ClientId driver, bool died) {
+  const auto job = jobs_.find(driver);
+  const auto memory = memory_.find(driver);
+  if (job == jobs_.end() || memory == memory_.end()) return;
+  if (died) {
+    memory->second.process.Reset();  // also leaves the epoll set
+    job->second.driver_died = true;
+  }
+  if (!job->second.over) {
+    job->second.over = true;
+    for (auto& [number, spawn] : spawns_) {
+      if (spawn.job == driver && !spawn.client) Kill(spawn);
+    }
+    Tell(lease::JobEnded{driver});
+  }
+  PoolCore::Actions actions;
+  if (died) {
+    core_->Died(driver, 0, &actions);
+  } else {
+    core_->DriverLeft(driver, &actions);
+  }
+  Apply(actions);
+}
+
+void PoolServer::JobOver(ClientId driver) {
+  if (const auto job = jobs_.find(driver); job != jobs_.end()) executed_before_ += job->second.executed_before;
+  jobs_.erase(driver);
+  for (auto& [number, connection] : connections_) {
+    if (connection->client != driver || connection->closed) continue;
+    Send(*connection, Kind::kDone, connection->detach_request, BareMessage{});
+    connection->client = 0;
+    Closed(*connection);
+  }
+  if (embedded_ && jobs_.empty()) ended_ = true;
+}
+
+void PoolServer::DrainWorker(ClientId worker, Now deadline) {
+  const auto at = memory_.find(worker);
+  if (at == memory_.end()) return;
+  at->second.kill_at = std::min(at->second.kill_at, deadline);
+  if (std::exchange(at->second.draining, true)) return;
+  if (Connection* connection = ConnectionOf(worker)) Send(*connection, Kind::kDrain, 0, BareMessage{});
+}
+
+void PoolServer::ClientDied(ClientId client, std::int32_t status) {
+  const PoolCore::Client* entry = core_->Find(client);
+  if (!entry) return;
+  const bool ready = entry->state == wire::ClientState::kAlive;
+  if (const auto at = jobs_.find(entry->job); at != jobs_.end()) at->second.executed_before += ExecutedBy(client);
+  if (const auto at = memory_.find(client); at != memory_.end()) {
+    at->second.kill_at = INT64_MAX;
+    if (Connection* connection = FindConnection(at->second.connection)) {
+      connection->spawn = 0;  // it is dead already
+      connection->client = 0;
+      Closed(*connection);
+    }
+  }
+  // The lease core first: it must know of the death before it hears that somebody has forgotten it.
+  if (ready) Tell(lease::ClientDied{client, status});
+  PoolCore::Actions actions;
+  core_->Died(client, status, &actions);
+  Apply(actions);
+}
+
+}  // namespace sheaf

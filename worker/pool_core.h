@@ -1,0 +1,135 @@
+// Who is attached to a pool, which segments they own, what that costs, and how the dead are buried. Sans-IO: no
+// clock, socket, thread or file; the shell (pool_server) carries out the actions in order.
+//
+// Invariants (Check): the sum of all entries is the used budget and never above it; an index is free again only after
+// everybody who may look at its memory has said goodbye; nobody is told of a death before the page shows it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/limits.h"
+#include "proto/control_page.h"
+#include "proto/local_wire.h"
+
+namespace sheaf {
+
+using ClientId = std::uint32_t;  // incarnation << 12 | index
+constexpr std::uint32_t IndexOf(ClientId client) { return client & (limits::kClientsMax - 1); }
+
+namespace pool {
+
+struct WriteState {  // into the control page
+  ClientId client;
+  wire::ClientState state;
+};
+struct SendGone {
+  ClientId to, peer;
+  std::int32_t status;
+};
+struct SendForgotten {
+  ClientId to, peer;
+};
+struct SendSegmentGone {
+  ClientId to, owner;
+  std::uint32_t segment;
+};
+struct DropSegment {  // close the pool's descriptors
+  ClientId owner;
+  std::uint32_t segment;
+};
+struct EndWorker {  // its driver is gone: drain it, kill it after a deadline
+  ClientId worker;
+};
+struct JobOver {  // no client of the job is left
+  ClientId driver;
+};
+using Action = std::variant<WriteState, SendGone, SendForgotten, SendSegmentGone, DropSegment, EndWorker, JobOver>;
+
+}  // namespace pool
+
+class PoolCore {
+ public:
+  struct Config {
+    std::uint32_t pairs = 8;             // regions of each direction in a control segment
+    std::uint64_t budget_bytes = 0;
+    std::uint64_t first_arena_bytes = 256 * 1024;
+    std::uint32_t clients_max = limits::kClientsMax - 1;
+  };
+  using Actions = std::vector<pool::Action>;
+  // What an operation answers: kNone, or why not.
+  struct Verdict {
+    wire::Refusal why = wire::Refusal::kNone;
+    std::string text;
+    explicit operator bool() const { return why == wire::Refusal::kNone; }
+  };
+  struct Segment {
+    wire::SegmentKind kind = wire::SegmentKind::kLarge;
+    std::uint64_t bytes = 0;
+    bool made = false;    // populated and handed to its writer
+    bool sealed = false;  // others may have it
+    std::set<ClientId> readers;
+  };
+  struct Client {
+    ClientId id = 0;
+    ClientId job = 0;  // its driver
+    wire::Role role = wire::Role::kDriver;
+    wire::ClientState state = wire::ClientState::kStarting;
+    bool left = false;  // drivers: said goodbye or was cut off, the process may still run
+    std::uint64_t build[4] = {};
+    std::map<std::uint32_t, Segment> segments;
+    std::uint32_t next_segment = 0;
+    std::uint64_t bytes = 0;
+    std::set<ClientId> waiting;  // of a dead client: who has not acknowledged yet
+  };
+
+  explicit PoolCore(const Config& config);
+
+  // ---- attach: the three first segments are accounted for (0 control, 1 slab, 2 arena), state kStarting
+  Verdict AddDriver(const std::uint64_t build[4], ClientId* client, Actions* actions);
+  Verdict AddWorker(ClientId job, const std::uint64_t build[4], ClientId* client, Actions* actions);
+  // The first segments are mapped: seal them, then the client may be shown to others.
+  bool Attached(ClientId client, Actions* actions);
+
+  // ---- memory
+  Verdict MakeSegment(ClientId owner, wire::SegmentKind kind, std::uint64_t bytes, std::uint32_t* segment);
+  bool SegmentMade(ClientId owner, std::uint32_t segment, bool ok);  // false: the owner is gone, drop the descriptor
+  bool SegmentMapped(ClientId owner, std::uint32_t segment);         // true: seal it now
+  Verdict OpenSegment(ClientId reader, ClientId owner, std::uint32_t segment);
+  bool DropSegment(ClientId owner, std::uint32_t segment, Actions* actions);
+
+  // ---- deaths
+  // The process is known to be gone. For a driver also ends its job.
+  void Died(ClientId client, std::int32_t status, Actions* actions);
+  // A driver said goodbye or was cut off: its job ends, its entry goes when the last worker is gone.
+  void DriverLeft(ClientId driver, Actions* actions);
+  bool Acknowledge(ClientId client, ClientId dead, Actions* actions);  // false: nonsense
+
+  const Client* Find(ClientId client) const;
+  const std::map<ClientId, Client>& clients() const { return clients_; }
+  std::uint64_t used_bytes() const { return used_; }
+  std::uint64_t budget_bytes() const { return config_.budget_bytes; }
+  const Config& config() const { return config_; }
+  std::uint64_t FirstBytes() const;  // of the three first segments together
+  void Check() const;                // aborts where an invariant does not hold
+
+ private:
+  Verdict Add(wire::Role role, ClientId job, const std::uint64_t build[4], ClientId* client, Actions* actions);
+  Client* FindMutable(ClientId client);
+  Verdict NoMemory(std::uint64_t bytes) const;
+  void EndJob(ClientId driver, Actions* actions);
+  void Settle(ClientId job, Actions* actions);
+  void Forget(ClientId client, Actions* actions);
+
+  const Config config_;
+  std::map<ClientId, Client> clients_;
+  std::set<std::uint32_t> free_;  // indices
+  std::vector<std::uint32_t> incarnations_;
+  std::uint64_t used_ = 0;
+};
+
+}  // namespace sheaf

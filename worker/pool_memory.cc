@@ -1,0 +1,121 @@
+// Segments: made, given to their writer, sealed, lent to readers.
+#include <cerrno>
+#include <cstring>
+
+#include "base/failpoint.h"
+#include "worker/pool_send.h"
+
+namespace sheaf {
+namespace {
+
+using wire::Kind;
+using wire::Refusal;
+
+constexpr const char* kNames[] = {"sheaf-control", "sheaf-slab", "sheaf-arena", "sheaf-large"};
+
+}  // namespace
+
+wire::Refusal PoolServer::WhyNoMemory(int error) {
+  return error == EMFILE || error == ENFILE ? Refusal::kLimit : Refusal::kOutOfMemory;
+}
+
+std::string PoolServer::TextNoMemory(int error) {
+  if (error == EMFILE || error == ENFILE) return "the pool is out of file descriptors: raise its limit (ulimit -n)";
+  return std::string("the machine has no memory left for the store: ") + std::strerror(error);
+}
+
+bool PoolServer::TakeFirstSet(FirstSet* set, int* error) {
+  if (!prepared_.empty()) {
+    *set = std::move(prepared_.front());
+    prepared_.pop_front();
+    return true;
+  }
+  return MakeFirstSet(set, error);
+}
+
+bool PoolServer::MakeFirstSet(FirstSet* set, int* error) const {
+  const PoolCore::Config& config = core_->config();
+  set->control = MakeSegmentFd(kNames[0], store::ControlBytes(config.pairs, config.pairs), error);
+  if (set->control) set->slab = MakeSegmentFd(kNames[1], store::SlabBytes(0), error);
+  if (set->slab) set->arena = MakeSegmentFd(kNames[2], config.first_arena_bytes, error);
+  return static_cast<bool>(set->arena);
+}
+
+// While a worker's process starts, its memory is made; when it attaches, the set lies ready.
+void PoolServer::PrepareSets() {
+  std::size_t starting = 0;
+  for (const auto& [spawn, entry] : spawns_) starting += entry.client == 0;
+  const std::size_t wanted = std::max<std::size_t>(1, std::min<std::size_t>(starting, 8));
+  while (prepared_.size() < wanted) {
+    FirstSet set;
+    int error = 0;
+    if (!MakeFirstSet(&set, &error)) return;
+    prepared_.push_back(std::move(set));
+  }
+}
+
+bool PoolServer::Publish(SegmentFds& fds) {
+  int error = 0;
+  if (!SealForReaders(fds.writable.get())) return false;
+  fds.readable = ReopenReadOnly(fds.writable.get(), &error);
+  fds.writable.Reset();
+  return static_cast<bool>(fds.readable);
+}
+
+void PoolServer::MakeSegment(Connection& connection, std::uint64_t request, const MakeSegmentMessage& message) {
+  Making making{connection.client, 0, request};
+  const PoolCore::Verdict verdict =
+      core_->MakeSegment(connection.client, message.kind, message.bytes, &making.segment);
+  if (!verdict) return Refuse(connection, request, verdict.why, verdict.text);
+  const auto& segment = core_->Find(connection.client)->segments.at(making.segment);
+  const char* name = kNames[static_cast<std::size_t>(segment.kind)];
+  if (segment.bytes > kPopulateInlineMax) {
+    making_.emplace(next_ticket_, making);
+    maker_.Request(next_ticket_++, name, segment.bytes);
+    return;
+  }
+  int error = 0;
+  Fd fd = MakeSegmentFd(name, segment.bytes, &error);
+  Finish(making, std::move(fd), error);
+}
+
+void PoolServer::TakeMade() {
+  for (SegmentMaker::Made& made : maker_.Take()) {
+    const auto at = making_.find(made.ticket);
+    if (at == making_.end()) continue;
+    const Making making = at->second;
+    making_.erase(at);
+    Finish(making, std::move(made.fd), made.error);
+  }
+}
+
+void PoolServer::Finish(const Making& making, Fd fd, int error) {
+  const bool kept = core_->SegmentMade(making.owner, making.segment, static_cast<bool>(fd));
+  Connection* connection = ConnectionOf(making.owner);
+  if (!fd && connection) Refuse(*connection, making.request, WhyNoMemory(error), TextNoMemory(error));
+  if (!kept) return;
+  const auto& segment = core_->Find(making.owner)->segments.at(making.segment);
+  const wire::SegmentName name{{}, making.owner, making.segment, segment.kind, 0, segment.bytes};
+  const int raw = fd.get();
+  memory_.at(making.owner).segments[making.segment].writable = std::move(fd);
+  SHEAF_FAILPOINT("pool.segment.before_answer");
+  if (connection) Send(*connection, Kind::kSegmentMade, making.request, name, {&raw, 1});
+}
+
+void PoolServer::SegmentMapped(Connection& connection, std::uint32_t segment) {
+  if (!core_->SegmentMapped(connection.client, segment)) {
+    return Cut(connection, "it says it has mapped a segment that it was not given");
+  }
+  if (!Publish(memory_.at(connection.client).segments.at(segment))) Cut(connection, "its segment cannot be sealed");
+}
+
+void PoolServer::OpenSegment(Connection& connection, std::uint64_t request, const OpenSegmentMessage& message) {
+  const PoolCore::Verdict verdict = core_->OpenSegment(connection.client, message.client, message.segment);
+  if (!verdict) return Refuse(connection, request, verdict.why, verdict.text);
+  const auto& segment = core_->Find(message.client)->segments.at(message.segment);
+  const int fd = memory_.at(message.client).segments.at(message.segment).readable.get();
+  const wire::SegmentName name{{}, message.client, message.segment, segment.kind, 0, segment.bytes};
+  Send(connection, Kind::kSegmentOpened, request, name, {&fd, 1});
+}
+
+}  // namespace sheaf

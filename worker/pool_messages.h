@@ -1,0 +1,80 @@
+// Bytes from a client's socket become a message, or a reason why they are none. Pure; the fuzzer's target.
+//
+// After parsing, sizes, kinds, enumerators and counts are valid and every string is inside the packet. What remains to be checked
+// is meaning: whether the client may say this now, and whether what it names exists.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "proto/local_wire.h"
+
+namespace sheaf {
+
+// What a driver hands over so that its workers can be started.
+struct JobDescription {
+  std::string directory;
+  std::vector<std::string> arguments;
+  std::vector<std::string> environment;
+};
+
+struct AttachMessage {
+  wire::Attach attach;
+  JobDescription job;  // drivers only
+};
+struct AttachedMessage {};
+struct MakeSegmentMessage {
+  wire::SegmentKind kind;
+  std::uint64_t bytes;
+};
+struct SegmentMappedMessage {
+  std::uint32_t segment;
+};
+struct OpenSegmentMessage {
+  std::uint32_t client, segment;
+};
+struct DropSegmentMessage {
+  std::uint32_t segment;
+};
+struct WantMessage {
+  std::uint32_t workers, cpus_milli;
+};
+struct ReturnWorkerMessage {
+  std::uint32_t worker, own_region;
+};
+struct BlockedMessage {
+  bool blocked;
+};
+struct GoneAckMessage {
+  std::uint32_t dead;
+};
+struct StartCallMessage {
+  wire::StartCall call;
+  std::vector<std::byte> arguments;
+};
+struct StatusMessage {};
+struct StopMessage {};
+struct DetachMessage {};
+
+struct ClientMessage {
+  std::uint64_t request = 0;
+  std::variant<AttachMessage, AttachedMessage, MakeSegmentMessage, SegmentMappedMessage, OpenSegmentMessage,
+               DropSegmentMessage, WantMessage, ReturnWorkerMessage, BlockedMessage, GoneAckMessage, StartCallMessage,
+               StatusMessage, StopMessage, DetachMessage>
+      body;
+};
+
+// nullopt: *reason says what is wrong with the bytes. `fds`: how many descriptors came along.
+std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes, std::size_t fds,
+                                                std::string* reason);
+
+// The tail of an attach or spawn message: directory \0 arguments \0... environment \0...
+std::optional<JobDescription> ParseJobDescription(std::span<const std::byte> tail, std::uint32_t arguments,
+                                                  std::uint32_t environment);
+void AppendJobDescription(const JobDescription& job, std::vector<std::byte>* out);
+
+}  // namespace sheaf

@@ -1,0 +1,219 @@
+// The pool daemon's shell: one thread, one epoll. Receives packets, deaths and timers, feeds them to the cores
+// (PoolCore: clients, memory, deaths; LeaseCore: who works for whom) and carries out what they decide.
+//
+//   pool_server.cc    the loop, connections, timers, the end
+//   pool_clients.cc   what clients say: attach, calls, goodbye
+//   pool_memory.cc    segments made, sealed and lent
+//   pool_leases.cc    what the lease core decides: spawns, pairs; the supervisor's reports
+//   pool_status.cc    what the pool shows of itself
+//
+// Whatever a client sends costs at most its own connection. Nothing here blocks: sends queue, big memory is populated on
+// SegmentMaker's thread.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/packet_socket.h"
+#include "object_store/segment_layout.h"
+#include "scheduler/lease_core.h"
+#include "worker/client_link.h"
+#include "worker/page_writer.h"
+#include "worker/pool_core.h"
+#include "worker/pool_messages.h"
+#include "worker/pool_options.h"
+#include "worker/pool_view.h"
+#include "worker/segment_maker.h"
+
+namespace sheaf {
+
+class PoolServer {
+ public:
+  explicit PoolServer(const PoolOptions& options);
+  ~PoolServer();
+  PoolServer(const PoolServer&) = delete;
+  PoolServer& operator=(const PoolServer&) = delete;
+
+  bool Start(std::string* reason);
+  int Run();  // until the end; the process's exit code
+
+  PoolView View() const;  // on the pool's thread only
+  // Called on the pool's thread at least every `kViewInterval`; for the scheduler's link.
+  void set_on_view(std::function<void(const PoolView&)> f) { on_view_ = std::move(f); }
+
+ private:
+  using Now = std::int64_t;  // nanoseconds of the monotonic clock
+  static constexpr Now kMilli = 1'000'000;
+  static constexpr Now kAttachMax = 30'000 * kMilli;    // a connection that does not attach
+  static constexpr Now kDrainWorker = 5'000 * kMilli;   // an idle worker that was asked to exit
+  static constexpr Now kDrainJob = 1'000 * kMilli;      // a worker whose driver said goodbye
+  static constexpr Now kDrainOrphan = 200 * kMilli;     // a worker whose driver died
+  static constexpr Now kViewInterval = 500 * kMilli;
+  static constexpr std::size_t kStartCallsMax = 64;
+  static constexpr std::uint64_t kTagListener = 1, kTagSupervisor = 2, kTagMaker = 3;
+  static constexpr std::uint64_t kTagConnection = 1ull << 60, kTagProcess = 2ull << 60, kTagMask = 15ull << 60;
+
+  struct Connection {
+    explicit Connection(Fd socket) : link(std::move(socket)) {}
+    std::uint64_t number = 0;
+    ClientLink link;
+    pid_t pid = 0;              // of the peer: told by the kernel, or by the supervisor for workers
+    std::uint32_t spawn = 0;    // workers: which start this is
+    ClientId client = 0;        // 0: not attached
+    bool attached = false;      // said kAttached
+    Now opened = 0;
+    bool closed = false;        // to be erased at the end of this turn
+    bool writable_watched = false;
+    std::optional<ClientMessage> early;  // a worker's attach that came before the supervisor named its pid
+    std::uint64_t detach_request = 0;
+  };
+  struct SegmentFds {
+    Fd writable;  // until sealed
+    Fd readable;
+  };
+  struct Memory {
+    std::map<std::uint32_t, SegmentFds> segments;
+    const store::ControlHeader* header = nullptr;
+    std::uint64_t connection = 0;
+    pid_t pid = 0;
+    Fd process;               // drivers: a pidfd, readable when the process is gone
+    std::uint32_t spawn = 0;  // workers
+    Now kill_at = INT64_MAX;
+    bool draining = false;
+  };
+  struct Job {
+    JobDescription description;
+    Fd executable, standard_output, standard_error;
+    std::string program;
+    std::vector<std::vector<std::byte>> start_calls;  // whole kRunStart packets
+    std::uint64_t executed_before = 0;                // by workers that are gone
+    bool over = false;
+    bool driver_died = false;
+  };
+  struct Spawn {
+    ClientId job = 0;
+    std::uint64_t connection = 0;
+    pid_t pid = 0;
+    ClientId client = 0;
+    bool kill = false;
+  };
+  struct Making {
+    ClientId owner;
+    std::uint32_t segment;
+    std::uint64_t request;
+  };
+  struct FirstSet {
+    Fd control, slab, arena;
+  };
+
+  // ---- pool_server.cc
+  bool Listen(std::string* reason);
+  std::uint64_t AddConnection(Fd socket, pid_t pid);
+  Connection* FindConnection(std::uint64_t number);
+  Connection* ConnectionOf(ClientId client);
+  void AcceptAll();
+  void ReadConnection(std::uint64_t number);
+  void WatchWritable(Connection& connection);
+  void Cut(Connection& connection, std::string_view why);
+  void Closed(Connection& connection);
+  void EraseClosed();
+  void Timers();
+  Now NextDeadline() const;
+  void BeginStop(bool at_once);
+  bool Watch(int fd, std::uint32_t events, std::uint64_t tag);
+  bool SendPacketTo(Connection& connection, std::span<const std::byte> bytes, std::span<const int> fds);
+  // Fills in the header and sends; a client that cannot be sent to is cut.
+  template <typename T>
+  void Send(Connection& connection, wire::Kind kind, std::uint64_t request, T message,
+            std::span<const int> fds = {}, std::string_view tail = {});
+  void Refuse(Connection& connection, std::uint64_t request, wire::Refusal why, std::string_view text);
+
+  // ---- pool_clients.cc
+  void Handle(Connection& connection, ClientMessage message, std::vector<Fd> fds);
+  void Attach(Connection& connection, std::uint64_t request, AttachMessage& message, std::vector<Fd> fds);
+  void Attached(Connection& connection);
+  bool StartCall(Connection& connection, const StartCallMessage& message);
+  void Apply(const PoolCore::Actions& actions);
+  void DriverGone(ClientId driver, bool died);
+  void ClientDied(ClientId client, std::int32_t status);
+  void DrainWorker(ClientId worker, Now deadline);
+  void DropMemory(ClientId client);
+  void JobOver(ClientId driver);
+
+  // ---- pool_memory.cc
+  void MakeSegment(Connection& connection, std::uint64_t request, const MakeSegmentMessage& message);
+  void SegmentMapped(Connection& connection, std::uint32_t segment);
+  void OpenSegment(Connection& connection, std::uint64_t request, const OpenSegmentMessage& message);
+  void Finish(const Making& making, Fd fd, int error);
+  void TakeMade();
+  bool Publish(SegmentFds& fds);
+  bool MakeFirstSet(FirstSet* set, int* error) const;
+  bool TakeFirstSet(FirstSet* set, int* error);
+  void PrepareSets();
+  static wire::Refusal WhyNoMemory(int error);
+  static std::string TextNoMemory(int error);
+
+  // ---- pool_leases.cc
+  std::unique_ptr<lease::LeaseCore> MakeLeases(std::uint32_t pairs) const;
+  void Tell(const lease::Event& event);
+  void Carry(const lease::Action& action);
+  void SpawnWorker(std::uint32_t spawn, ClientId job);
+  void OpenPair(const lease::OpenPair& pair);
+  void RefuseWant(const lease::Refuse& refusal);
+  void Want(Connection& connection, const WantMessage& message);
+  bool Returned(Connection& connection, const ReturnWorkerMessage& message);
+  bool Blocked(Connection& connection, bool blocked);
+  void ReadSupervisor();
+  void WorkerSpawned(const wire::Spawned& spawned);
+  void WorkerExited(const wire::Exited& exited);
+  void Kill(Spawn& spawn);
+  void TellFailedSpawns();
+  void WatchSupervisor(bool writable);
+  void ToSupervisor(std::span<const std::byte> bytes, std::span<const int> fds);
+
+  // ---- pool_status.cc
+  std::uint64_t ExecutedBy(ClientId client) const;
+  static std::string DescribeExit(std::int32_t status);
+
+  const PoolOptions options_;
+  std::uint32_t slots_ = 1, cores_ = 1;
+  std::unique_ptr<PoolCore> core_;
+  std::unique_ptr<lease::LeaseCore> leases_;
+  PageWriter page_;
+  SegmentMaker maker_;
+  Fd epoll_, listener_;
+  std::unique_ptr<ClientLink> supervisor_;
+  std::map<std::uint64_t, std::unique_ptr<Connection>> connections_;
+  std::map<ClientId, Memory> memory_;
+  std::map<ClientId, Job> jobs_;
+  std::map<std::uint32_t, Spawn> spawns_;
+  std::map<pid_t, std::uint32_t> spawn_of_pid_;
+  std::map<std::uint64_t, Making> making_;
+  std::deque<FirstSet> prepared_;
+  std::size_t prepared_wanted_ = 1;
+  std::uint64_t next_connection_ = 1, next_ticket_ = 1;
+  std::uint32_t next_nonce_ = 1;
+  std::uint64_t embedded_ = 0;  // connection of the one driver
+  bool stopping_ = false, ended_ = false;
+  int exit_code_ = 0;
+  Now stop_at_ = INT64_MAX, now_ = 0, started_ = 0, view_at_ = 0;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> stop_requests_;  // connection, request
+  std::vector<lease::SpawnFailed> failed_spawns_;
+  std::string last_spawn_failure_;
+  std::uint64_t workers_died_ = 0;
+  std::uint64_t executed_before_ = 0;  // by jobs that are over
+  std::function<void(const PoolView&)> on_view_;
+};
+
+}  // namespace sheaf
