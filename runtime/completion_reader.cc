@@ -20,7 +20,7 @@ bool Submitter::LooksFinished(const ObjectRoot& root) const {
   const OutPair* pair = &PairAt(index);
   const auto* done = home.lane == 0 ? pair->in->done : pair->in->urgent_done;
   const std::uint32_t depth = home.lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
-  return done[home.position % depth].tag.load(std::memory_order_acquire) == home.position + 1;
+  return Ring::IsPublished(done[home.position % depth], home.position);
 }
 
 void Submitter::ConsumeLocked(int index) {
@@ -34,7 +34,7 @@ void Submitter::ConsumeLocked(int index) {
     ConsumeLaneLocked(index, 1);
     ConsumeLaneLocked(index, 0);
   }
-  if (core_.At(index).paused) SettleRecallLocked(index);
+  if (pair.recall.open) SettleRecallLocked(index);
   ReadKeptLocked(pair);
   if (!pair.release_overflow.empty()) FlushReleasesLocked(pair);
 }
@@ -53,7 +53,7 @@ bool Submitter::ConsumeLaneLocked(int index, int lane_index) {
       continue;
     }
     const store::Completion& completion = done[position % depth];
-    if (completion.tag.load(std::memory_order_acquire) != position + 1) break;
+    if (!Ring::IsPublished(completion, position)) break;
     ObjectRoot* root = slots_.RootOf(slot);
     slot = kTakenBack;
     ++lane.head;
@@ -69,13 +69,12 @@ bool Submitter::ConsumeLaneLocked(int index, int lane_index) {
 void Submitter::CompleteLocked(OutPair& pair, ObjectRoot* root, const store::Completion& done) {
   SHEAF_CHECK(root->phase == Phase::kPushed);
   store::HomeSlot& home = HomeOf(*root);
-  const std::uint32_t flags = done.flags.load(std::memory_order_relaxed);
-  home.size = std::min(done.size.load(std::memory_order_relaxed), limits::kPayloadInline);
   std::uint64_t copy[limits::kPayloadInline / 8];
-  const std::uint32_t words = (home.size + 7) / 8;
-  for (std::uint32_t i = 0; i < words; ++i) copy[i] = done.payload[i].load(std::memory_order_relaxed);
-  std::memcpy(home.payload, copy, words * 8);
-  root->result_record = done.result_record.load(std::memory_order_relaxed);
+  const Ring::Result result = Ring::Copy(done, copy, limits::kPayloadInline / 8);
+  const std::uint32_t flags = result.flags;
+  home.size = result.size;
+  std::memcpy(home.payload, copy, (result.size + 7) / 8 * 8);
+  root->result_record = result.record;
   if (root->result_record != 0) {
     root->producer = static_cast<std::uint16_t>(store::IndexOf(pair.peer));
     pair.mapped->uses.fetch_add(1, std::memory_order_relaxed);
@@ -107,13 +106,9 @@ void Submitter::ReadyLocked(ObjectRoot* root) {
 }
 
 void Submitter::ReadKeptLocked(OutPair& pair) {
-  const std::uint32_t written = pair.in->kept_released.load(std::memory_order_acquire);
-  if (written - pair.kept_read > limits::kKeptDepth) return;  // nonsense: a broken worker harms only itself
-  while (pair.kept_read != written) {
-    const std::uint32_t slot =
-        pair.in->kept_ring[pair.kept_read % limits::kKeptDepth].load(std::memory_order_relaxed);
-    ++pair.kept_read;
-    pair.out->kept_read.store(pair.kept_read, std::memory_order_release);
+  std::uint32_t slot = 0;
+  while (Ring::Take(pair.in->kept_ring, limits::kKeptDepth, pair.in->kept_released, pair.out->kept_read,
+                    &pair.kept_read, &slot)) {
     ObjectRoot* root = slots_.RootOf(slot);
     if (root && root->phase == Phase::kReady && root->extra && root->extra->kept) EndBorrowLocked(root);
   }
@@ -191,14 +186,10 @@ void Submitter::ReleaseRecordLocked(ObjectRoot* root) {
 }
 
 void Submitter::FlushReleasesLocked(OutPair& pair) {
-  const std::uint32_t read = pair.in->release_read.load(std::memory_order_acquire);
-  while (!pair.release_overflow.empty() && pair.release_written - read < limits::kReleaseDepth) {
-    pair.out->release_ring[pair.release_written % limits::kReleaseDepth].store(pair.release_overflow.front(),
-                                                                               std::memory_order_relaxed);
+  while (!pair.release_overflow.empty() &&
+         Ring::Append(pair.out->release_ring, limits::kReleaseDepth, pair.out->released, pair.in->release_read,
+                      &pair.release_written, pair.release_overflow.front()))
     pair.release_overflow.pop_front();
-    ++pair.release_written;
-    pair.out->released.store(pair.release_written, std::memory_order_release);
-  }
 }
 
 void Submitter::UpdateWantWord(OutPair& pair, int lane_index) {

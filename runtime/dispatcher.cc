@@ -90,18 +90,13 @@ void Submitter::PushLocked(int index, int lane_index, ObjectRoot* root) {
   home.position = position;
   HomeOf(*root).word.store(home.Pack(), std::memory_order_release);
   auto* ring = lane_index == 0 ? pair.out->entries : pair.out->urgent;
-  const std::uint64_t tag = position + 1;
-  ring[position % depth].store((tag << 32) | root->slot, std::memory_order_release);
+  Ring::Push(ring, depth, position, root->slot);
   core_.OnPushed(index, core_.At(index).in_flight == 0 ? NowNanos() : 0);
   if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= limits::kLaneDepth;
 }
 
 void Submitter::FlushBellLocked(OutPair& pair) {
-  FullBarrier();
-  const std::uint32_t asleep = pair.control->asleep.load(std::memory_order_acquire);
-  if (asleep == 0 || asleep == pair.rung_asleep) return;
-  pair.rung_asleep = asleep;
-  RingLocked();
+  if (Ring::SleeperMissed(pair.control->asleep, &pair.rung_asleep)) RingLocked();
 }
 
 void Submitter::RingLocked() {
@@ -180,21 +175,17 @@ void Submitter::WantLocked() {
   parts_.socket->Send(message, wire::Kind::kWant);
 }
 
+void Submitter::LowerWantLocked() {
+  if (wanted_ == 0 || outstanding_ > 0) return;
+  wanted_ = 0;
+  parts_.socket->Send(wire::Want{}, wire::Kind::kWant);
+}
+
 void Submitter::RecallLocked(int index) {
   OutPair& pair = PairAt(index);
-  Lane& lane = pair.lanes[0];
-  const std::uint32_t claimed = pair.in->claimed[0].load(std::memory_order_acquire);
-  if (!pair.matched || static_cast<std::int32_t>(lane.tail - claimed) <= 0) return;  // all of it has begun
-  pair.recall_from = claimed;
-  pair.recall_end = lane.tail;
-  pair.recall_taken = lane.tail;
+  if (!pair.matched || !Ring::OpenRecall(*pair.out, *pair.in, pair.lanes[0].tail, &pair.recall)) return;
   core_.At(index).paused = true;
-  pair.out->recall_from.store(pair.recall_from, std::memory_order_relaxed);
-  pair.out->recall_end.store(pair.recall_end, std::memory_order_relaxed);
-  pair.out->recall_epoch.fetch_add(1, std::memory_order_release);
-  FullBarrier();
-  const std::uint32_t now_claimed = pair.in->claimed[0].load(std::memory_order_acquire);
-  TakeBackLocked(index, now_claimed, pair.recall_end);
+  TakeBackLocked(index, pair.recall.taken, pair.recall.end);
   FlushBellLocked(pair);
 }
 
@@ -202,8 +193,6 @@ void Submitter::RecallLocked(int index) {
 void Submitter::TakeBackLocked(int index, std::uint32_t from, std::uint32_t end) {
   OutPair& pair = PairAt(index);
   Lane& lane = pair.lanes[0];
-  if (static_cast<std::int32_t>(pair.recall_taken - from) <= 0) return;
-  end = pair.recall_taken;
   std::uint32_t count = 0;
   for (std::uint32_t position = from; position != end; ++position) {
     std::uint32_t& slot = lane.slots[position % limits::kLaneDepth];
@@ -219,20 +208,14 @@ void Submitter::TakeBackLocked(int index, std::uint32_t from, std::uint32_t end)
     requeue_.push_back(Place(*root));
     ++backlog_size_;
   }
-  pair.recall_taken = from;
   core_.OnTakenBack(index, count);
 }
 
 void Submitter::SettleRecallLocked(int index) {
   OutPair& pair = PairAt(index);
-  if (pair.in->recall_ack.load(std::memory_order_acquire) !=
-      pair.out->recall_epoch.load(std::memory_order_relaxed))
-    return;
-  const std::uint32_t first = pair.in->recall_first_not_run.load(std::memory_order_relaxed);
-  // A claim that backed off. Anything outside what was recalled would be a lie of the worker's memory.
-  if (static_cast<std::int32_t>(first - pair.recall_from) >= 0 &&
-      static_cast<std::int32_t>(pair.recall_end - first) >= 0)
-    TakeBackLocked(index, first, pair.recall_end);
+  std::uint32_t before = 0;
+  if (!Ring::SettleRecall(*pair.out, *pair.in, &pair.recall, &before)) return;
+  TakeBackLocked(index, pair.recall.taken, before);  // a claim that backed off
   core_.At(index).paused = false;
   std::vector<Pin> holds;
   holds.swap(pair.recall_holds);

@@ -30,13 +30,8 @@ void Submitter::PeerGoneLocked(std::uint32_t client, int status) {
     ConsumeLocked(i);  // results that were published before the death are complete
     std::uint32_t begun[2] = {pair->lanes[0].head, pair->lanes[1].head};
     if (pair->matched) {
-      for (int lane = 0; lane < 2; ++lane) begun[lane] = pair->in->claimed[lane].load(std::memory_order_acquire);
-      // It had claimed an entry and backed off from it: that one has not begun.
-      if (pair->out->recall_epoch.load(std::memory_order_relaxed) ==
-          pair->in->recall_ack.load(std::memory_order_acquire)) {
-        const std::uint32_t first = pair->in->recall_first_not_run.load(std::memory_order_relaxed);
-        if (pair->out->recall_epoch.load(std::memory_order_relaxed) != 0 && begun[0] == first + 1) begun[0] = first;
-      }
+      for (int lane = 0; lane < 2; ++lane)
+        begun[lane] = Ring::FirstNotBegun(*pair->out, *pair->in, lane, pair->recall);
     }
     pair->dead = true;
     std::vector<ObjectRoot*> lost;

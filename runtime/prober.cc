@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/pair_ring.h"
+
 namespace sheaf::runtime {
 
 using store::HomeKind;
@@ -62,19 +64,19 @@ Probed Probe(Context& context, const ObjectId& id, PayloadCopy* copy) {
     const std::uint32_t depth = where.lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
     const store::Completion& done =
         (where.lane == 0 ? in->done : in->urgent_done)[where.position % depth];
-    if (in->submitter.load(std::memory_order_acquire) == id.client &&
-        done.tag.load(std::memory_order_acquire) == where.position + 1) {
-      result.flags = done.flags.load(std::memory_order_acquire);
-      result.size = std::min(done.size.load(std::memory_order_acquire), limits::kPayloadInline);
-      for (std::size_t i = 0; i < copy->size(); ++i) (*copy)[i] = done.payload[i].load(std::memory_order_acquire);
-      if (done.tag.load(std::memory_order_acquire) == where.position + 1 &&
-          in->submitter.load(std::memory_order_acquire) == id.client &&
-          home.word.load(std::memory_order_acquire) == word) {
+    Ring::Result read;
+    const auto capacity = static_cast<std::uint32_t>(copy->size());
+    switch (Ring::ReadForeign(*in, done, where.position, home.word, word, id.client, &read, copy->data(), capacity)) {
+      case Ring::Foreign::kRead:
         result.state = Probed::kValue;
+        result.flags = read.flags;
+        result.size = read.size;
         result.in_place = nullptr;
         return result;
-      }
-      continue;  // the creator has consumed it meanwhile: its home word has moved on
+      case Ring::Foreign::kTorn:
+        continue;  // the creator has consumed it meanwhile: its home word has moved on
+      case Ring::Foreign::kAbsent:
+        break;
     }
     if (home.word.load(std::memory_order_acquire) != word) continue;
     result.state = creator_dead && (ended || worker_dead) ? Probed::kLost : Probed::kPending;

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "base/pair_ring.h"
 #include "object_store/peer_table.h"
 #include "runtime/dispatch_core.h"
 #include "runtime/pool_socket.h"
@@ -45,8 +46,7 @@ struct OutPair {
   std::uint32_t rung_asleep = 0;
   std::uint32_t nonce = 0;
   bool matched = false;  // the worker has reset its half for this pair
-  std::uint32_t recall_from = 0, recall_end = 0;  // lane 0, while a recall is open
-  std::uint32_t recall_taken = 0;                 // first position taken back so far
+  Ring::Recall recall;            // lane 0
   std::vector<Pin> recall_holds;  // what the worker may still look at until it acknowledges
   bool in_use = false;
   bool dead = false;
@@ -75,6 +75,7 @@ class Submitter {
                  const detail::SubmitOptions& options);
   RefCore Put(detail::Encoder& value);
   void PumpLocked();  // consume what has finished, push what waits, take back what is stuck
+  void LowerWantLocked();  // nothing to do for a while: the pool may use our workers' slots for others
   void OpenPairLocked(const wire::OpenPair& message, store::Peer* peer);
   // Takes a task of our backlog for running it here. False: it is no longer there.
   bool TakeForInlineLocked(ObjectRoot* root);

@@ -143,6 +143,7 @@ void LeaseCore::EndJob(Client job) {
   const auto found = jobs_.find(job);
   if (found == jobs_.end() || found->second.ended) return;
   found->second.ended = true;
+  found->second.next_spawn = 0;
   std::erase(turns_, job);
   for (auto& [id, client] : clients_) {
     if (client.job != job) continue;
@@ -205,12 +206,12 @@ void LeaseCore::SpawnEnded(Client job_id, bool ready, Time now) {
   RefuseJob(job_id, Reason::kSpawnFailed);
 }
 
-Time LeaseCore::NextDeadline(Time now) const {
+Time LeaseCore::NextDeadline() const {
   Time next = kNever;
   for (const auto& [id, spawn] : spawns_) next = std::min(next, spawn.deadline);
   if (waiting_since_ != kNever) next = std::min(next, waiting_since_ + config_.turn);
   for (const auto& [id, job] : jobs_) {
-    if (job.next_spawn > now) next = std::min(next, job.next_spawn);
+    if (job.next_spawn != 0) next = std::min(next, job.next_spawn);
     if (job.surplus_since != kNever)
       next = std::min(next, job.surplus_since + config_.idle_worker_ttl);
     if (job.stuck_since != kNever) next = std::min(next, job.stuck_since + config_.stuck_after);

@@ -133,7 +133,7 @@ class LeaseCore {
 
   std::vector<Action> OnEvent(const Event& event, Time now);
   // When a Tick is due at the latest; kNever: nothing is awaited.
-  Time NextDeadline(Time now) const;
+  Time NextDeadline() const;
   void Check() const;
 
   // ---- for status and tests

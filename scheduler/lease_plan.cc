@@ -143,11 +143,12 @@ void LeaseCore::StartWorkers(Time now) {
   std::uint64_t occupied = OccupiedMilli(), live = LiveWorkers();
   for (const Client id : turns_) {
     JobView& job = jobs_.at(id);
+    if (job.next_spawn <= now) job.next_spawn = 0;
     const std::uint64_t width = Width(id);
     std::uint32_t running = Running(id);
     for (const auto& [other, client] : clients_)
       if (client.job == id && client.worker && client.stopping && !client.blocked) --running;
-    while (running < job.target && job.next_spawn <= now && occupied + width <= CapacityMilli() &&
+    while (running < job.target && job.next_spawn == 0 && occupied + width <= CapacityMilli() &&
            live < std::uint64_t{config_.slots} + config_.extra_workers_max) {
       const Spawn spawn = next_spawn_++;
       spawns_[spawn] = {id, now + config_.spawn_timeout};

@@ -183,12 +183,9 @@ std::uint32_t Executor::KeepRecord(std::uint32_t submitter, std::vector<Pin> hol
 }
 
 void Executor::DrainReleasesLocked(InPair& pair) {
-  const std::uint32_t written = pair.out->released.load(std::memory_order_acquire);
-  if (written - pair.release_read > limits::kReleaseDepth) return;  // nonsense from a broken submitter
-  while (pair.release_read != written) {
-    const std::uint32_t name =
-        pair.out->release_ring[pair.release_read % limits::kReleaseDepth].load(std::memory_order_relaxed);
-    ++pair.release_read;
+  std::uint32_t name = 0;
+  while (Ring::Take(pair.out->release_ring, limits::kReleaseDepth, pair.out->released, pair.in->release_read,
+                    &pair.release_read, &name)) {
     if (name == 0 || name > records_.size() || records_[name - 1].submitter != pair.peer) continue;
     std::vector<Pin> holds;
     holds.swap(records_[name - 1].holds);
@@ -196,14 +193,10 @@ void Executor::DrainReleasesLocked(InPair& pair) {
     free_records_.push_back(name);
     for (Pin& hold : holds) context_.submitter().DropLocked(std::move(hold));
   }
-  pair.in->release_read.store(pair.release_read, std::memory_order_release);
   while (!pair.kept_overflow.empty() &&
-         pair.kept_written - pair.out->kept_read.load(std::memory_order_acquire) < limits::kKeptDepth) {
-    const std::uint32_t slot = pair.kept_overflow.front();
+         Ring::Append(pair.in->kept_ring, limits::kKeptDepth, pair.in->kept_released, pair.out->kept_read,
+                      &pair.kept_written, pair.kept_overflow.front()))
     pair.kept_overflow.pop_front();
-    pair.in->kept_ring[pair.kept_written % limits::kKeptDepth].store(slot, std::memory_order_relaxed);
-    pair.in->kept_released.store(++pair.kept_written, std::memory_order_release);
-  }
 }
 
 void Executor::WriteKeptLocked(InPair& pair, std::uint32_t slot) {
@@ -285,8 +278,8 @@ bool Executor::WorkWhileWaiting() {
   for (std::uint32_t i = 0; i < end; ++i) {
     InPair* pair = pairs_[i].load(std::memory_order_acquire);
     if (!pair || pair->ended || !pair->matched || pair->gone.load(std::memory_order_acquire)) continue;
-    if (pair->out->recall_epoch.load(std::memory_order_acquire) != pair->recall_acked)
-      AcknowledgeRecall(*pair, false);
+    if (Ring::RecallIsOpen(*pair->out, pair->cursor))
+      Ring::AcknowledgeRecall(*pair->out, *pair->in, &pair->cursor);
     if (pair->out->released.load(std::memory_order_acquire) != pair->release_read) {
       runtime::Submitter::Lock lock(context_.submitter());
       DrainReleasesLocked(*pair);

@@ -213,28 +213,15 @@ void Executor::EndPair(InPair& pair) {
   context_.RingAwaiting();
 }
 
-void Executor::AcknowledgeRecall(InPair& pair, bool claimed_next) {
-  const std::uint32_t epoch = pair.out->recall_epoch.load(std::memory_order_acquire);
-  const std::uint32_t from = pair.out->recall_from.load(std::memory_order_relaxed);
-  const std::uint32_t end = pair.out->recall_end.load(std::memory_order_relaxed);
-  (void)claimed_next;  // a claim that has not begun counts as not run: next[0] still names it
-  std::uint32_t& next = pair.next[0];
-  const std::uint32_t first = next;
-  if (static_cast<std::int32_t>(end - next) > 0 && static_cast<std::int32_t>(next - from) >= 0) next = end;
-  pair.in->recall_first_not_run.store(first, std::memory_order_relaxed);
-  pair.in->recall_ack.store(epoch, std::memory_order_release);
-  pair.recall_acked = epoch;
-}
-
 bool Executor::TryLane(InPair& pair, int lane) {
-  if (lane == 0 && pair.out->recall_epoch.load(std::memory_order_acquire) != pair.recall_acked)
-    AcknowledgeRecall(pair, false);
-  const std::uint32_t position = pair.next[lane];
+  if (lane == 0 && Ring::RecallIsOpen(*pair.out, pair.cursor))
+    Ring::AcknowledgeRecall(*pair.out, *pair.in, &pair.cursor);
+  std::uint32_t& next = lane == 0 ? pair.cursor.next : pair.urgent_next;
+  const std::uint32_t position = next;
   const std::uint32_t depth = lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
   const auto* ring = lane == 0 ? pair.out->entries : pair.out->urgent;
-  const std::uint64_t entry = ring[position % depth].load(std::memory_order_acquire);
-  if (static_cast<std::uint32_t>(entry >> 32) != position + 1) return false;
-  const auto slot_index = static_cast<std::uint32_t>(entry);
+  std::uint32_t slot_index = 0;
+  if (!Ring::Peek(ring, depth, position, &slot_index)) return false;
   const store::Slot* slot = pair.mapped->FindSlot(slot_index);
   if (!slot) slot = context_.peers().ResolveSlot(pair.peer, slot_index);
   if (!slot) {
@@ -244,8 +231,12 @@ bool Executor::TryLane(InPair& pair, int lane) {
     detail::EncodeRuntimeError("Error", "the task's record could not be read by the worker", {"?", 1}, error);
     outcome.flags = store::kFlagError;
     StoreOutcome(error, &outcome);
-    pair.in->claimed[lane].store(position + 1, std::memory_order_release);
-    pair.next[lane] = position + 1;
+    if (lane == 0) {
+      if (!Ring::Claim(*pair.out, *pair.in, &pair.cursor)) return true;
+    } else {
+      Ring::AnnounceClaim(*pair.in, lane, position);
+      ++next;
+    }
     Publish(pair, lane, position, outcome);
     return true;
   }
@@ -267,18 +258,15 @@ bool Executor::TryLane(InPair& pair, int lane) {
       return false;
     }
   }
-  pair.in->claimed[lane].store(position + 1, std::memory_order_release);
-  FullBarrier();
-  if (lane == 0 && pair.out->recall_epoch.load(std::memory_order_acquire) != pair.recall_acked) {
-    AcknowledgeRecall(pair, true);
-    if (pair.next[0] != position) {  // backed off: it is the submitter's again
-      dependencies.clear();
-      incoming->copies.clear();
-      spare_incoming_.push_back(incoming);
-      return true;
-    }
+  if (lane != 0) {
+    Ring::AnnounceClaim(*pair.in, lane, position);
+    ++next;
+  } else if (!Ring::Claim(*pair.out, *pair.in, &pair.cursor)) {
+    dependencies.clear();
+    incoming->copies.clear();
+    spare_incoming_.push_back(incoming);
+    return true;
   }
-  pair.next[lane] = position + 1;
   static_cast<void>(SHEAF_FAILPOINT("executor.claimed"));
   Outcome outcome;
   Execute(record, incoming, dependencies, &outcome);
@@ -306,20 +294,9 @@ void Executor::Publish(InPair& pair, int lane, std::uint32_t position, Outcome& 
   const std::uint32_t depth = lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
   store::Completion& done = (lane == 0 ? pair.in->done : pair.in->urgent_done)[position % depth];
   const std::uint32_t record = outcome.holds.empty() ? 0 : KeepRecord(pair.peer, std::move(outcome.holds));
-  const std::uint32_t tag = position + 1;
-  done.tag.store(tag ^ 0x80000000u, std::memory_order_release);  // foreign readers: being rewritten
-  done.flags.store(outcome.flags, std::memory_order_release);
-  done.size.store(outcome.size, std::memory_order_release);
-  done.result_record.store(record, std::memory_order_release);
-  const std::uint32_t words = (outcome.size + 7) / 8;
-  for (std::uint32_t i = 0; i < words; ++i) done.payload[i].store(outcome.payload[i], std::memory_order_release);
-  done.tag.store(tag, std::memory_order_release);
+  Ring::Publish(done, position, outcome.flags, outcome.size, record, outcome.payload.data());
   context_.control()->executed.store(++executed_, std::memory_order_relaxed);
-  FullBarrier();
-  const std::uint64_t want = pair.out->want[lane].load(std::memory_order_acquire);
-  if (want != 0 && want != pair.rung_want[lane] &&
-      static_cast<std::int32_t>(tag - static_cast<std::uint32_t>(want)) >= 0) {
-    pair.rung_want[lane] = want;
+  if (Ring::WaiterMissed(pair.out->want[lane], position + 1, &pair.rung_want[lane])) {
     context_.control()->bell.fetch_add(1, std::memory_order_release);
     FutexWakeAll(context_.control()->bell);
   }
@@ -339,14 +316,14 @@ bool Executor::HasWork(bool* starved) {
       if (pair->out->nonce.load(std::memory_order_acquire) == pair->nonce) return true;
       continue;
     }
-    if (pair->out->recall_epoch.load(std::memory_order_acquire) != pair->recall_acked) return true;
+    if (Ring::RecallIsOpen(*pair->out, pair->cursor)) return true;
     for (int lane : {1, 0}) {
-      const std::uint32_t position = pair->next[lane];
+      const std::uint32_t position = lane == 0 ? pair->cursor.next : pair->urgent_next;
       const std::uint32_t depth = lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
       const auto* ring = lane == 0 ? pair->out->entries : pair->out->urgent;
-      const std::uint64_t entry = ring[position % depth].load(std::memory_order_acquire);
-      if (static_cast<std::uint32_t>(entry >> 32) != position + 1) continue;
-      const store::Slot* slot = pair->mapped->FindSlot(static_cast<std::uint32_t>(entry));
+      std::uint32_t slot_index = 0;
+      if (!Ring::Peek(ring, depth, position, &slot_index)) continue;
+      const store::Slot* slot = pair->mapped->FindSlot(slot_index);
       if (!slot || slot->task.dependencies == 0) return true;
       IncomingRoot* incoming = TakeIncoming();
       std::vector<detail::Stored> dependencies;

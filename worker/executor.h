@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/pair_ring.h"
 #include "runtime/context.h"
 #include "runtime/getter.h"
 
@@ -26,9 +27,9 @@ struct InPair {
   store::InRegion* in = nullptr;          // ours
   std::uint32_t region = 0, nonce = 0;
   bool matched = false;
-  std::uint32_t next[2] = {0, 0};      // positions to look at
+  Ring::Cursor cursor;                 // lane 0
+  std::uint32_t urgent_next = 0;       // position to look at
   std::uint64_t rung_want[2] = {0, 0};
-  std::uint32_t recall_acked = 0;
   std::atomic<bool> gone{false};       // the submitter is dead: run nothing more of it
   bool ended = false;
   // Guarded by the submitter's lock:
@@ -67,7 +68,6 @@ class Executor final : public runtime::TaskRunner {
 
   std::uint32_t LookAt(InPair& pair);
   bool TryLane(InPair& pair, int lane);
-  void AcknowledgeRecall(InPair& pair, bool claimed_next);
   bool Gather(const store::TaskRecord& record, runtime::IncomingRoot* incoming,
               std::vector<detail::Stored>* dependencies);
   bool GatherOne(const store::DependencyRecord& dependency, runtime::IncomingRoot* incoming,
