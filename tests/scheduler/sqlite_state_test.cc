@@ -1,0 +1,171 @@
+#include "scheduler/sqlite_state.h"
+
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace sheaf::scheduler {
+namespace {
+
+class SqliteStateTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = ::testing::TempDir() + "/sheaf_state_XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    directory_ = name;
+    path_ = directory_ + "/state.db";
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  static PoolIdentity Pool(const std::string& id, std::uint64_t incarnation = 1) {
+    PoolIdentity pool;
+    pool.pool_id = id;
+    pool.incarnation = incarnation;
+    pool.machine = "box";
+    pool.address = "/run/" + id + ".sock";
+    pool.version = "0.1.0";
+    pool.pid = 42;
+    return pool;
+  }
+
+  OpenedState Opened(SqliteState* state) {
+    OpenedState opened;
+    const StateStatus status = state->Open(&opened);
+    EXPECT_TRUE(status.ok()) << status.message;
+    return opened;
+  }
+
+  std::string directory_, path_;
+};
+
+TEST_F(SqliteStateTest, KeepsTheClusterAndBeginsANewEpochAtEachStart) {
+  std::string cluster;
+  for (std::uint64_t epoch = 1; epoch <= 3; ++epoch) {
+    SqliteState state(path_);
+    const OpenedState opened = Opened(&state);
+    EXPECT_EQ(opened.epoch, epoch);
+    EXPECT_EQ(opened.cluster_id.size(), 32u);
+    if (epoch > 1) EXPECT_EQ(opened.cluster_id, cluster);
+    cluster = opened.cluster_id;
+  }
+  SqliteState other(directory_ + "/other.db");
+  EXPECT_NE(Opened(&other).cluster_id, cluster);
+}
+
+TEST_F(SqliteStateTest, RemembersPoolsAsTheyWereLastPut) {
+  {
+    SqliteState state(path_);
+    Opened(&state);
+    EXPECT_TRUE(state.PutPool(Pool("b")).ok());
+    EXPECT_TRUE(state.PutPool(Pool("a", 1)).ok());
+    EXPECT_TRUE(state.PutPool(Pool("a", (std::uint64_t{1} << 63) + 5)).ok());
+    EXPECT_TRUE(state.PutPool(Pool("c")).ok());
+    EXPECT_TRUE(state.ErasePool("c").ok());
+    EXPECT_TRUE(state.ErasePool("never there").ok());
+  }
+  SqliteState state(path_);
+  const OpenedState opened = Opened(&state);
+  ASSERT_EQ(opened.pools.size(), 2u);
+  EXPECT_EQ(opened.pools[0], Pool("a", (std::uint64_t{1} << 63) + 5));
+  EXPECT_EQ(opened.pools[1], Pool("b"));
+}
+
+TEST_F(SqliteStateTest, IsOneSchedulersAtATime) {
+  SqliteState first(path_);
+  Opened(&first);
+  SqliteState second(path_);
+  OpenedState opened;
+  const StateStatus status = second.Open(&opened);
+  EXPECT_EQ(status.fault, StateFault::kBusy);
+  EXPECT_NE(status.message.find("--state"), std::string::npos) << status.message;
+  EXPECT_TRUE(first.PutPool(Pool("a")).ok()) << "the first one is not disturbed";
+}
+
+TEST_F(SqliteStateTest, RefusesAFileThatIsNoDatabase) {
+  std::ofstream(path_) << std::string(20000, 'x');
+  SqliteState state(path_);
+  OpenedState opened;
+  const StateStatus status = state.Open(&opened);
+  EXPECT_EQ(status.fault, StateFault::kCorrupt);
+  EXPECT_NE(status.message.find(path_), std::string::npos) << status.message;
+  EXPECT_FALSE(state.PutPool(Pool("a")).ok()) << "a store that did not open stays shut";
+}
+
+TEST_F(SqliteStateTest, FindsDamagedPages) {
+  {
+    SqliteState state(path_);
+    Opened(&state);
+    for (int i = 0; i < 200; ++i) ASSERT_TRUE(state.PutPool(Pool("p" + std::to_string(i))).ok());
+  }
+  const auto size = std::filesystem::file_size(path_);
+  ASSERT_GT(size, 3 * 4096u);
+  {
+    std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(4096);
+    file << std::string(size - 4096, '\x5a');
+  }
+  SqliteState state(path_);
+  OpenedState opened;
+  EXPECT_EQ(state.Open(&opened).fault, StateFault::kCorrupt);
+}
+
+TEST_F(SqliteStateTest, FindsATruncatedFile) {
+  {
+    SqliteState state(path_);
+    Opened(&state);
+    for (int i = 0; i < 200; ++i) ASSERT_TRUE(state.PutPool(Pool("p" + std::to_string(i))).ok());
+  }
+  std::filesystem::resize_file(path_, 4096);
+  SqliteState state(path_);
+  OpenedState opened;
+  EXPECT_EQ(state.Open(&opened).fault, StateFault::kCorrupt);
+}
+
+TEST_F(SqliteStateTest, LeavesALaterFormatAlone) {
+  {
+    SqliteState state(path_);
+    Opened(&state);
+  }
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(path_.c_str(), &db), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(db, "PRAGMA user_version=2", nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(db);
+  SqliteState state(path_);
+  OpenedState opened;
+  EXPECT_EQ(state.Open(&opened).fault, StateFault::kTooNew);
+}
+
+TEST_F(SqliteStateTest, SaysThatTheDiskIsFullAndKeepsWhatItAcknowledged) {
+  int stored = 0;
+  {
+    SqliteState state(path_);
+    Opened(&state);
+    ASSERT_TRUE(state.LimitPages(8).ok());
+    StateStatus status;
+    for (; stored < 5000; ++stored) {
+      status = state.PutPool(Pool("p" + std::to_string(10000 + stored)));
+      if (!status.ok()) break;
+    }
+    ASSERT_EQ(status.fault, StateFault::kFull) << status.message;
+    ASSERT_GT(stored, 10);
+    EXPECT_EQ(state.PutPool(Pool("q")).fault, StateFault::kFull) << "full, not broken";
+    ASSERT_TRUE(state.LimitPages(1000).ok());
+    EXPECT_TRUE(state.PutPool(Pool("q")).ok()) << "works again once there is room";
+  }
+  SqliteState state(path_);
+  EXPECT_EQ(Opened(&state).pools.size(), static_cast<std::size_t>(stored) + 1);
+}
+
+TEST_F(SqliteStateTest, SaysThatTheDirectoryIsMissing) {
+  SqliteState state(directory_ + "/no/such/state.db");
+  OpenedState opened;
+  EXPECT_EQ(state.Open(&opened).fault, StateFault::kDenied);
+}
+
+}  // namespace
+}  // namespace sheaf::scheduler
