@@ -100,7 +100,8 @@ class PairRing {
     if (Memory::Load(in.recall_ack) != Memory::LoadOwn(out.recall_epoch)) return false;
     const std::uint32_t first = Memory::Load(in.recall_first_not_run);
     *before = recall->taken;
-    if (!After(recall->from, first) && After(recall->taken, first)) recall->taken = first;
+    // At most one before what was asked for: a claim that we saw, and that backed off all the same.
+    if (!After(recall->from, first + 1u) && After(recall->taken, first)) recall->taken = first;
     recall->open = false;
     return true;
   }
@@ -147,10 +148,9 @@ class PairRing {
   template <class Out, class In>
   static void AcknowledgeRecall(const Out& out, In& in, Cursor* cursor) {
     const std::uint32_t epoch = Memory::Load(out.recall_epoch);
-    const std::uint32_t from = Memory::Load(out.recall_from);
     const std::uint32_t end = Memory::Load(out.recall_end);
     Memory::Store(in.recall_first_not_run, cursor->next);
-    if (After(end, cursor->next) && !After(from, cursor->next)) cursor->next = end;
+    if (After(end, cursor->next)) cursor->next = end;
     Memory::Store(in.recall_ack, epoch);
     cursor->recall_acked = epoch;
   }
