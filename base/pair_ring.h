@@ -40,9 +40,7 @@ template <class Memory>
 class PairRing {
  public:
   // Whether a comes after b, on the circle of positions.
-  static bool After(std::uint32_t a, std::uint32_t b) {
-    return static_cast<std::int32_t>(a - b) > 0;
-  }
+  static bool After(std::uint32_t a, std::uint32_t b) { return static_cast<std::int32_t>(a - b) > 0; }
 
   // ---- submitter
 
@@ -124,8 +122,7 @@ class PairRing {
 
   // The entry at `position`, if it is there.
   template <class Word>
-  static bool Peek(const Word* ring, std::uint32_t depth, std::uint32_t position,
-                   std::uint32_t* slot) {
+  static bool Peek(const Word* ring, std::uint32_t depth, std::uint32_t position, std::uint32_t* slot) {
     const std::uint64_t entry = Memory::Load(ring[position & (depth - 1)]);
     if (static_cast<std::uint32_t>(entry >> 32) != position + 1u) return false;
     *slot = static_cast<std::uint32_t>(entry);
@@ -180,8 +177,8 @@ class PairRing {
 
   // `payload`: (size + 7) / 8 words.
   template <class Completion>
-  static void Publish(Completion& done, std::uint32_t position, std::uint32_t flags,
-                      std::uint32_t size, std::uint32_t record, const std::uint64_t* payload) {
+  static void Publish(Completion& done, std::uint32_t position, std::uint32_t flags, std::uint32_t size,
+                      std::uint32_t record, const std::uint64_t* payload) {
     const std::uint32_t tag = position + 1u;
     Memory::Store(done.tag, tag ^ 0x80000000u);  // foreign readers: being rewritten
     Memory::Store(done.flags, flags);
@@ -196,8 +193,7 @@ class PairRing {
   // wish.
   template <class Word>
   static bool WaiterMissed(const Word& want, std::uint32_t tag, std::uint64_t* rung) {
-    Memory::
-        Barrier();  // the completion before the look: the sleeper writes its wish before it looks
+    Memory::Barrier();  // the completion before the look: the sleeper writes its wish before it looks
     const std::uint64_t wish = Memory::Load(want);
     if (wish == 0 || wish == *rung || After(static_cast<std::uint32_t>(wish), tag)) return false;
     *rung = wish;
@@ -232,19 +228,17 @@ class PairRing {
   // there. `home` and `bound`: the word that led here, and what it was; `creator`: the client whose
   // object it is.
   template <class In, class Completion, class Home>
-  static Foreign ReadForeign(const In& in, const Completion& done, std::uint32_t position,
-                             const Home& home, std::uint64_t bound, std::uint32_t creator,
-                             Result* result, std::uint64_t* payload, std::uint32_t capacity) {
-    if (Memory::Load(in.submitter) != creator || !IsPublished(done, position))
-      return Foreign::kAbsent;
+  static Foreign ReadForeign(const In& in, const Completion& done, std::uint32_t position, const Home& home,
+                             std::uint64_t bound, std::uint32_t creator, Result* result, std::uint64_t* payload,
+                             std::uint32_t capacity) {
+    if (Memory::Load(in.submitter) != creator || !IsPublished(done, position)) return Foreign::kAbsent;
     *result = Copy(done, payload, capacity);
     return StillThere(in, done, position, home, bound, creator) ? Foreign::kRead : Foreign::kTorn;
   }
   template <class In, class Completion, class Home>
-  static bool StillThere(const In& in, const Completion& done, std::uint32_t position,
-                         const Home& home, std::uint64_t bound, std::uint32_t creator) {
-    return IsPublished(done, position) && Memory::Load(in.submitter) == creator &&
-           Memory::Load(home) == bound;
+  static bool StillThere(const In& in, const Completion& done, std::uint32_t position, const Home& home,
+                         std::uint64_t bound, std::uint32_t creator) {
+    return IsPublished(done, position) && Memory::Load(in.submitter) == creator && Memory::Load(home) == bound;
   }
 
   // ---- rings of ended promises: release_ring and kept_ring
@@ -252,8 +246,8 @@ class PairRing {
   // False: full, keep it and try again. `written` is the writer's own count, `count` the word that
   // shows it.
   template <class Word, class Count>
-  static bool Append(Word* ring, std::uint32_t depth, Count& count, const Count& read,
-                     std::uint32_t* written, std::uint32_t value) {
+  static bool Append(Word* ring, std::uint32_t depth, Count& count, const Count& read, std::uint32_t* written,
+                     std::uint32_t value) {
     if (*written - Memory::Load(read) >= depth) return false;
     Memory::Store(ring[*written & (depth - 1)], value);
     Memory::Store(count, ++*written);
@@ -261,8 +255,8 @@ class PairRing {
   }
   // False: nothing new (or a count that makes no sense).
   template <class Word, class Count>
-  static bool Take(const Word* ring, std::uint32_t depth, const Count& count, Count& read,
-                   std::uint32_t* taken, std::uint32_t* value) {
+  static bool Take(const Word* ring, std::uint32_t depth, const Count& count, Count& read, std::uint32_t* taken,
+                   std::uint32_t* value) {
     const std::uint32_t there = Memory::Load(count) - *taken;
     if (there == 0 || there > depth) return false;
     *value = Memory::Load(ring[*taken & (depth - 1)]);

@@ -8,8 +8,7 @@
 namespace sheaf::lease {
 
 LeaseCore::LeaseCore(const Config& config) : config_(config) {
-  SHEAF_CHECK(config.slots > 0 && config.pairs_max > 0 && config.spawn_failures_max > 0 &&
-              config.turn > 0);
+  SHEAF_CHECK(config.slots > 0 && config.pairs_max > 0 && config.spawn_failures_max > 0 && config.turn > 0);
 }
 
 std::vector<Action> LeaseCore::OnEvent(const Event& event, Time now) {
@@ -92,8 +91,7 @@ void LeaseCore::On(const ClientDied& event, Time) {
 }
 
 void LeaseCore::On(const PeerForgotten& event, Time) {
-  for (const PairKey& key :
-       {PairKey{event.survivor, event.dead}, PairKey{event.dead, event.survivor}}) {
+  for (const PairKey& key : {PairKey{event.survivor, event.dead}, PairKey{event.dead, event.survivor}}) {
     const auto pair = pairs_.find(key);
     if (pair != pairs_.end() && pair->second.state == PairState::kBroken) ErasePair(key);
   }
@@ -103,8 +101,7 @@ void LeaseCore::On(const WorkerReturned& event, Time) {
   const PairKey key{event.submitter, event.worker};
   const auto pair = pairs_.find(key);
   if (pair == pairs_.end() || pair->second.state == PairState::kBroken) return;
-  actions_.push_back(
-      FreePair{event.submitter, pair->second.out_region, event.worker, pair->second.in_region});
+  actions_.push_back(FreePair{event.submitter, pair->second.out_region, event.worker, pair->second.in_region});
   ErasePair(key);
 }
 
@@ -178,10 +175,8 @@ void LeaseCore::BreakPairs(Client dead) {
 
 void LeaseCore::ErasePair(PairKey key) {
   const PairView pair = pairs_.at(key);
-  if (ClientView* submitter = Find(key.first))
-    SHEAF_CHECK(submitter->out_used.erase(pair.out_region) == 1);
-  if (ClientView* worker = Find(key.second))
-    SHEAF_CHECK(worker->in_used.erase(pair.in_region) == 1);
+  if (ClientView* submitter = Find(key.first)) SHEAF_CHECK(submitter->out_used.erase(pair.out_region) == 1);
+  if (ClientView* worker = Find(key.second)) SHEAF_CHECK(worker->in_used.erase(pair.in_region) == 1);
   pairs_.erase(key);
 }
 
@@ -212,8 +207,7 @@ Time LeaseCore::NextDeadline() const {
   if (waiting_since_ != kNever) next = std::min(next, waiting_since_ + config_.turn);
   for (const auto& [id, job] : jobs_) {
     if (job.next_spawn != 0) next = std::min(next, job.next_spawn);
-    if (job.surplus_since != kNever)
-      next = std::min(next, job.surplus_since + config_.idle_worker_ttl);
+    if (job.surplus_since != kNever) next = std::min(next, job.surplus_since + config_.idle_worker_ttl);
     if (job.stuck_since != kNever) next = std::min(next, job.stuck_since + config_.stuck_after);
   }
   return next;
@@ -234,8 +228,7 @@ void LeaseCore::Check() const {
   std::map<Client, bool> populated;
   for (const auto& [id, client] : clients_) {
     SHEAF_CHECK(client.out_used == out[id] && client.in_used == in[id]);  // and none lost
-    SHEAF_CHECK(jobs_.contains(client.job) &&
-                (client.worker ? client.job != id : client.job == id));
+    SHEAF_CHECK(jobs_.contains(client.job) && (client.worker ? client.job != id : client.job == id));
     SHEAF_CHECK(!client.blocked || client.worker);
     SHEAF_CHECK(client.want == 0 || (!jobs_.at(client.job).ended && !draining_));
     SHEAF_CHECK(client.cpus_milli <= CapacityMilli());
@@ -258,20 +251,14 @@ void LeaseCore::Check() const {
 std::string Describe(const Action& action) {
   struct Text {
     static std::string Of(std::uint32_t n) { return std::to_string(n); }
-    std::string operator()(const SpawnWorker& a) const {
-      return "spawn " + Of(a.spawn) + " job " + Of(a.job);
-    }
+    std::string operator()(const SpawnWorker& a) const { return "spawn " + Of(a.spawn) + " job " + Of(a.job); }
     std::string operator()(const CancelSpawn& a) const { return "cancel " + Of(a.spawn); }
     std::string operator()(const OpenPair& a) const {
-      return "open " + Of(a.submitter) + "." + Of(a.out_region) + " " + Of(a.worker) + "." +
-             Of(a.in_region);
+      return "open " + Of(a.submitter) + "." + Of(a.out_region) + " " + Of(a.worker) + "." + Of(a.in_region);
     }
-    std::string operator()(const ClosePair& a) const {
-      return "close " + Of(a.submitter) + " " + Of(a.worker);
-    }
+    std::string operator()(const ClosePair& a) const { return "close " + Of(a.submitter) + " " + Of(a.worker); }
     std::string operator()(const FreePair& a) const {
-      return "free " + Of(a.submitter) + "." + Of(a.out_region) + " " + Of(a.worker) + "." +
-             Of(a.in_region);
+      return "free " + Of(a.submitter) + "." + Of(a.out_region) + " " + Of(a.worker) + "." + Of(a.in_region);
     }
     std::string operator()(const StopWorker& a) const { return "stop " + Of(a.worker); }
     std::string operator()(const Refuse& a) const {

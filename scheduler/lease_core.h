@@ -70,8 +70,8 @@ struct WorkerReturned {  // asked for by ClosePair, or by itself after lowering 
 };
 struct Drain {};  // the pool ends: no more workers, all are stopped
 struct Tick {};
-using Event = std::variant<JobStarted, JobEnded, WorkerReady, SpawnFailed, Want, Blocked,
-                           ClientDied, PeerForgotten, WorkerReturned, Drain, Tick>;
+using Event = std::variant<JobStarted, JobEnded, WorkerReady, SpawnFailed, Want, Blocked, ClientDied, PeerForgotten,
+                           WorkerReturned, Drain, Tick>;
 
 // ---- actions
 struct SpawnWorker {
@@ -106,23 +106,20 @@ struct Refuse {  // the client's Want counts as 0 from now on; it may want again
   Client client = 0;
   Reason reason = Reason::kInfeasible;
 };
-using Action =
-    std::variant<SpawnWorker, CancelSpawn, OpenPair, ClosePair, FreePair, StopWorker, Refuse>;
+using Action = std::variant<SpawnWorker, CancelSpawn, OpenPair, ClosePair, FreePair, StopWorker, Refuse>;
 
 class LeaseCore {
  public:
   struct Config {
-    std::uint32_t slots = 1;  // CPUs
-    std::uint32_t extra_workers_max =
-        64;                       // processes beyond the slots, while others wait inside Get
-    std::uint32_t pairs_max = 8;  // regions of each direction in every client's control segment
+    std::uint32_t slots = 1;               // CPUs
+    std::uint32_t extra_workers_max = 64;  // processes beyond the slots, while others wait inside Get
+    std::uint32_t pairs_max = 8;           // regions of each direction in every client's control segment
     Time spawn_timeout = 30'000'000'000;
-    Time idle_worker_ttl =
-        10'000'000'000;               // of workers beyond a job's target that are in nobody's way
-    Time backoff_first = 10'000'000;  // after a process that died before it was ready; doubles
-    std::uint32_t spawn_failures_max = 5;  // in a row, then the job's clients are refused
-    Time turn = 2'000'000'000;             // how long a job without a worker waits for its turn
-    Time stuck_after = 10'000'000'000;     // all wait, none may be added: then refuse with kLimit
+    Time idle_worker_ttl = 10'000'000'000;  // of workers beyond a job's target that are in nobody's way
+    Time backoff_first = 10'000'000;        // after a process that died before it was ready; doubles
+    std::uint32_t spawn_failures_max = 5;   // in a row, then the job's clients are refused
+    Time turn = 2'000'000'000;              // how long a job without a worker waits for its turn
+    Time stuck_after = 10'000'000'000;      // all wait, none may be added: then refuse with kLimit
     // Deliberate mistakes, for tests that must find them. Never set outside tests.
     bool bug_blocked_keeps_slot = false;
     bool bug_want_lost_while_spawning = false;
@@ -142,9 +139,8 @@ class LeaseCore {
   const std::map<PairKey, PairView>& pairs() const { return pairs_; }
   const std::map<Spawn, SpawnView>& spawns() const { return spawns_; }
   const std::map<Client, JobView>& jobs() const { return jobs_; }
-  std::uint32_t Width(Client job) const;  // milli-CPUs of each worker of the job
-  std::uint32_t Running(
-      Client job) const;  // workers that occupy a slot, those being started included
+  std::uint32_t Width(Client job) const;    // milli-CPUs of each worker of the job
+  std::uint32_t Running(Client job) const;  // workers that occupy a slot, those being started included
   std::uint64_t OccupiedMilli() const;
 
  private:

@@ -9,8 +9,7 @@ namespace sheaf::lease {
 void LeaseCore::Plan(Time now) {
   std::erase_if(jobs_, [&](const auto& job) {
     if (!job.second.ended) return false;
-    return std::none_of(clients_.begin(), clients_.end(),
-                        [&](const auto& c) { return c.second.job == job.first; });
+    return std::none_of(clients_.begin(), clients_.end(), [&](const auto& c) { return c.second.job == job.first; });
   });
   Share(now);
   MakeRoom(now);
@@ -30,8 +29,7 @@ std::uint32_t LeaseCore::Width(Client job) const {
 std::uint32_t LeaseCore::Running(Client job) const {
   std::uint32_t running = 0;
   for (const auto& [id, client] : clients_)
-    if (client.job == job && client.worker && (!client.blocked || config_.bug_blocked_keeps_slot))
-      ++running;
+    if (client.job == job && client.worker && (!client.blocked || config_.bug_blocked_keeps_slot)) ++running;
   for (const auto& [id, spawn] : spawns_) running += spawn.job == job;
   return running;
 }
@@ -77,9 +75,8 @@ void LeaseCore::Share(Time now) {
     ++jobs_.at(next).target;
     left -= Width(next);
   }
-  const bool waiting = std::any_of(turns_.begin(), turns_.end(), [&](Client id) {
-    return Wants(id) && jobs_.at(id).target == 0;
-  });
+  const bool waiting =
+      std::any_of(turns_.begin(), turns_.end(), [&](Client id) { return Wants(id) && jobs_.at(id).target == 0; });
   if (!waiting) {
     waiting_since_ = kNever;
   } else if (waiting_since_ == kNever) {
@@ -124,8 +121,8 @@ void LeaseCore::MakeRoom(Time) {
       most = (running - job.target) * Width(id);
     }
     if (from == 0) return;
-    const auto spawn = std::find_if(spawns_.rbegin(), spawns_.rend(),
-                                    [&](const auto& entry) { return entry.second.job == from; });
+    const auto spawn =
+        std::find_if(spawns_.rbegin(), spawns_.rend(), [&](const auto& entry) { return entry.second.job == from; });
     if (spawn != spawns_.rend()) {
       actions_.push_back(CancelSpawn{spawn->first});
       spawns_.erase(spawn->first);
@@ -183,15 +180,13 @@ void LeaseCore::StopSurplus(Time now) {
 
 std::uint32_t LeaseCore::PairsOf(Client worker) const {
   std::uint32_t pairs = 0;
-  for (const auto& [key, pair] : pairs_)
-    pairs += key.second == worker && pair.state == PairState::kOpen;
+  for (const auto& [key, pair] : pairs_) pairs += key.second == worker && pair.state == PairState::kOpen;
   return pairs;
 }
 
 std::uint32_t LeaseCore::UsablePairs(Client submitter) const {
   std::uint32_t usable = 0;
-  for (auto pair = pairs_.lower_bound({submitter, 0});
-       pair != pairs_.end() && pair->first.first == submitter; ++pair) {
+  for (auto pair = pairs_.lower_bound({submitter, 0}); pair != pairs_.end() && pair->first.first == submitter; ++pair) {
     if (pair->second.state != PairState::kOpen) continue;
     const ClientView& worker = clients_.at(pair->first.second);
     usable += !worker.blocked && !worker.stopping;
@@ -204,8 +199,7 @@ Client LeaseCore::PickWorkerFor(Client submitter) const {
   Client best = 0;
   std::uint32_t least = 0;
   for (const auto& [id, client] : clients_) {
-    if (client.job != job || !client.worker || client.blocked || client.stopping || id == submitter)
-      continue;
+    if (client.job != job || !client.worker || client.blocked || client.stopping || id == submitter) continue;
     if (client.in_used.size() >= config_.pairs_max || pairs_.contains({submitter, id})) continue;
     const std::uint32_t load = PairsOf(id);
     if (best != 0 && load >= least) continue;
@@ -233,8 +227,7 @@ void LeaseCore::ConnectClients() {
         break;
       }
       ClientView& worker = clients_.at(worker_id);
-      const PairView pair{lowest_free(client.out_used), lowest_free(worker.in_used),
-                          PairState::kOpen};
+      const PairView pair{lowest_free(client.out_used), lowest_free(worker.in_used), PairState::kOpen};
       client.out_used.insert(pair.out_region);
       worker.in_used.insert(pair.in_region);
       pairs_[{id, worker_id}] = pair;
@@ -249,16 +242,13 @@ void LeaseCore::ConnectClients() {
 void LeaseCore::AskForARegion(Client submitter) {
   const Client job = clients_.at(submitter).job;
   for (const auto& [key, pair] : pairs_)
-    if (pair.state == PairState::kClosing && clients_.at(key.first).job == job)
-      return;  // one at a time
+    if (pair.state == PairState::kClosing && clients_.at(key.first).job == job) return;  // one at a time
   for (auto& [key, pair] : pairs_) {
-    if (pair.state != PairState::kOpen || key.first == submitter || key.second == submitter)
-      continue;
+    if (pair.state != PairState::kOpen || key.first == submitter || key.second == submitter) continue;
     const ClientView& holder = clients_.at(key.first);
     const ClientView& worker = clients_.at(key.second);
     if (holder.job != job || holder.want > 0 || worker.blocked || worker.stopping) continue;
-    if (worker.in_used.size() < config_.pairs_max || pairs_.contains({submitter, key.second}))
-      continue;
+    if (worker.in_used.size() < config_.pairs_max || pairs_.contains({submitter, key.second})) continue;
     pair.state = PairState::kClosing;
     actions_.push_back(ClosePair{key.first, key.second});
     return;
