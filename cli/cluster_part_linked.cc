@@ -1,7 +1,8 @@
 // The cluster part as `sheaf-cluster` has it.
 
+#include <signal.h>
+
 #include <cstdio>
-#include <ctime>
 
 #include "cli/cluster_part.h"
 #include "cli/exit_code.h"
@@ -37,6 +38,12 @@ int RunMemberPool(const PoolOptions& options) {
     std::fprintf(stderr, "sheaf pool: %s\n", address.reason.c_str());
     return kExitFailed;
   }
+  // Before the link's threads exist: a Ctrl-C goes to every thread of the terminal's group, and the supervisor alone
+  // decides when a pool ends.
+  sigset_t ends;
+  sigemptyset(&ends);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) sigaddset(&ends, signal);
+  pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   worker::SchedulerLink link(address, kVersion, [](const std::string& text) {
     std::fprintf(stderr, "sheaf pool: %s\n", text.c_str());
   });

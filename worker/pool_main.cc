@@ -9,10 +9,10 @@
 
 namespace sheaf {
 
-int RunPool(const PoolOptions& options, std::function<void(const PoolView&)> on_view) {
+int RunPool(const PoolOptions& options, const ViewSink& on_view) {
   prctl(PR_SET_NAME, "sheaf-pool");
   PoolServer server(options);
-  if (on_view) server.set_on_view(std::move(on_view));
+  if (on_view) server.set_on_view(on_view);
   std::string reason;
   if (!server.Start(&reason)) {
     std::fprintf(stderr, "sheaf pool: %s\n", reason.c_str());

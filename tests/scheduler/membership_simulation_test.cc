@@ -269,16 +269,18 @@ class World {
   void Ask(int i, std::uint64_t call, Request request, std::uint64_t epoch_seen = 0) {
     pools_[i].open[call] = now_;
     const std::uint64_t life = pools_[i].life;
-    Send([this, i, life, call, request, epoch_seen] {
+    Send([this, i, life, call, request, seen = epoch_seen] {
       Scheduler* who = leftover_ && Faulty() && random_.Chance(30) ? leftover_.get()
                                                                    : scheduler_.get();
       Request copy = request;
       copy.token = ++tokens_;
       who->asked[copy.token] = {i, life};
       who->call_of[copy.token] = call;
-      if constexpr (std::is_same_v<Request, scheduler::RegisterArrived>) {
+      if constexpr (!std::is_same_v<Request, scheduler::RegisterArrived>) {
+        static_cast<void>(seen);
+      } else {
         ++out_.registrations;
-        who->epoch_seen[copy.token] = {copy.pool.pool_id, epoch_seen};
+        who->epoch_seen[copy.token] = {copy.pool.pool_id, seen};
       }
       Perform(who, who->core->OnEvent(copy, now_));
     });
