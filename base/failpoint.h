@@ -39,6 +39,8 @@ std::vector<std::string> ListFailpoints();
 
 namespace detail {
 
+constexpr int NoFailpoint() { return 0; }
+
 template <std::size_t N>
 struct FailpointName {
   consteval FailpointName(const char (&text)[N]) { std::copy_n(text, N, bytes); }
@@ -55,5 +57,5 @@ struct FailpointSite {
 #if SHEAF_FAILPOINTS
 #define SHEAF_FAILPOINT(name) (::sheaf::detail::FailpointSite<name>::point.Pass())
 #else
-#define SHEAF_FAILPOINT(name) (0)
+#define SHEAF_FAILPOINT(name) (::sheaf::detail::NoFailpoint())
 #endif

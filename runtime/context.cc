@@ -8,10 +8,17 @@
 
 #include "base/barrier.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "runtime/program.h"
 #include "sheaf/error.h"
 
 namespace sheaf::runtime {
+
+namespace {
+
+constexpr std::int64_t kKeepWantNanos = 5'000'000'000;  // idle this long, a client no longer claims workers
+
+}  // namespace
 
 struct Context::Attached {
   std::unique_ptr<PoolSocket> socket;
@@ -262,6 +269,7 @@ void Context::RunDeferred() {
 
 void Context::RunHelper() {
   std::vector<FutexWord> words;
+  std::int64_t last_busy = NowNanos();
   while (!stop_.load(std::memory_order_acquire)) {
     words.clear();
     words.push_back({&page_bell(), page_bell().load(std::memory_order_acquire)});
@@ -286,6 +294,8 @@ void Context::RunHelper() {
       submitter_->PumpLocked();
       submitter_->AcknowledgeDeadLocked();
       busy = submitter_->outstanding() > 0;
+      if (busy) last_busy = NowNanos();
+      if (NowNanos() - last_busy > kKeepWantNanos) submitter_->LowerWantLocked();
       if (busy && waiting_threads.load(std::memory_order_acquire) == 0) {
         for (OutPair* pair : submitter_->pairs())
           if (words.size() < 120)

@@ -49,8 +49,7 @@ bool PoolSocket::SendBytes(void* fixed, std::size_t size, std::span<const std::b
 
 bool PoolSocket::ReadOne() {
   Message arrived;
-  arrived.bytes.resize(limits::kWireBytesMax);
-  iovec part{arrived.bytes.data(), arrived.bytes.size()};
+  iovec part{scratch_.data(), scratch_.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(8 * sizeof(int))];
   msghdr message{};
   message.msg_iov = &part;
@@ -63,7 +62,7 @@ bool PoolSocket::ReadOne() {
     lost_.store(true, std::memory_order_release);
     return false;
   }
-  arrived.bytes.resize(static_cast<std::size_t>(got));
+  arrived.bytes.assign(scratch_.begin(), scratch_.begin() + got);
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);

@@ -87,6 +87,7 @@ class PoolSocket {
   std::mutex mutex_;  // reading, and what was read
   std::map<std::uint64_t, Message> answers_;
   std::deque<Message> messages_;
+  std::vector<std::byte> scratch_ = std::vector<std::byte>(limits::kWireBytesMax);
 };
 
 }  // namespace sheaf::runtime

@@ -18,6 +18,7 @@
 
 #include "runtime/typed/registry.h"
 #include "sheaf/detail/codec.h"
+#include "sheaf/object_ref.h"
 #include "sheaf/register_errors.h"
 
 namespace sheaf::detail {
@@ -235,8 +236,10 @@ void EncodeRuntimeError(std::string_view kind, std::string_view message, const T
   WriteRecord(out, record);
 }
 
-void ThrowStored(std::span<const std::byte> payload) {
-  Decoder from(payload, {});
+void ThrowStored(std::span<const std::byte> payload) { ThrowError({payload, {}, kWhole, true}); }
+
+void ThrowError(const Stored& stored) {
+  Decoder from(stored.payload, stored.pin);
   const ErrorRecord record = ReadRecord(from);
   if (!record.mangled.empty()) {
     if (const std::optional<ErrorType> type = FindErrorType(record.mangled)) {

@@ -1,0 +1,127 @@
+// Tasks through real worker processes of an embedded pool.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "sheaf/sheaf.h"
+
+namespace {
+
+using sheaf::ObjectRef;
+using sheaf::Remote;
+
+int Add(int a, int b) { return a + b; }
+int Pid() { return getpid(); }
+std::string Repeat(const std::string& text, int times) {
+  std::string result;
+  for (int i = 0; i < times; ++i) result += text;
+  return result;
+}
+double Sum(std::span<const double> values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+std::vector<double> Iota(int n) {
+  std::vector<double> values(static_cast<std::size_t>(n));
+  std::iota(values.begin(), values.end(), 0.0);
+  return values;
+}
+sheaf::Array<float> Scale(const sheaf::Array<float>& in, float by) {
+  sheaf::ArrayBuilder<float> out(in.size());
+  for (std::size_t i = 0; i < in.size(); ++i) out.span()[i] = in.span()[i] * by;
+  return std::move(out).Seal();
+}
+sheaf::Array<float> PassOn(const sheaf::Array<float>& in) { return in; }
+void Nothing() {}
+std::tuple<int, std::string> Both(int x) { return {x + 1, std::to_string(x)}; }
+int Throw(int x) {
+  if (x > 0) throw std::out_of_range("x is " + std::to_string(x));
+  return x;
+}
+int SumTo(int n) {
+  if (n == 0) return 0;
+  return n + Remote<SumTo>(n - 1).Get();
+}
+ObjectRef<int> Later(int x) { return Remote<Add>(x, 1); }
+int Fan(int n) {
+  std::vector<ObjectRef<int>> refs;
+  for (int i = 0; i < n; ++i) refs.push_back(Remote<Add>(i, i));
+  int total = 0;
+  for (auto& ref : refs) total += ref.Get();
+  return total;
+}
+
+class TaskTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { sheaf::Init(); }
+  static void TearDownTestSuite() { sheaf::Shutdown(); }
+};
+
+TEST_F(TaskTest, ReturnsTheResultOfAFunctionRunInAnotherProcess) {
+  EXPECT_EQ(Remote<Add>(2, 3).Get(), 5);
+  EXPECT_NE(Remote<Pid>().Get(), getpid());
+}
+
+TEST_F(TaskTest, RunsManyTasks) {
+  std::vector<ObjectRef<int>> refs;
+  for (int i = 0; i < 20000; ++i) refs.push_back(Remote<Add>(i, 1));
+  for (int i = 0; i < 20000; ++i) ASSERT_EQ(refs[static_cast<std::size_t>(i)].Get(), i + 1);
+}
+
+TEST_F(TaskTest, PassesRefsAsValues) {
+  ObjectRef<int> sum = Remote<Add>(1, 1);
+  for (int i = 0; i < 1000; ++i) sum = Remote<Add>(sum, 1);
+  EXPECT_EQ(sum.Get(), 1002);
+}
+
+TEST_F(TaskTest, CarriesTextsAndLargeResults) {
+  EXPECT_EQ(Remote<Repeat>("ab", 3).Get(), "ababab");
+  EXPECT_EQ(Remote<Repeat>("ab", 50000).Get().size(), 100000u);
+  EXPECT_EQ(Remote<Sum>(Remote<Iota>(100000)).Get(), 100000.0 * 99999.0 / 2);
+}
+
+TEST_F(TaskTest, ReadsArraysInPlace) {
+  sheaf::ArrayBuilder<float> builder(1 << 20);
+  for (float& x : builder.span()) x = 1.5f;
+  const auto array = sheaf::Put(std::move(builder).Seal());
+  auto scaled = Remote<Scale>(array, 2.0f);
+  const auto values = scaled.Get();
+  EXPECT_EQ(values.span()[12345], 3.0f);
+  const auto same = Remote<PassOn>(scaled).Get();
+  scaled = {};
+  EXPECT_EQ(same.span()[7], 3.0f);
+}
+
+TEST_F(TaskTest, HandsOutTupleElementsOneByOne) {
+  auto [number, text] = Remote<Both>(41);
+  EXPECT_EQ(number.Get(), 42);
+  EXPECT_EQ(text.Get(), "41");
+  EXPECT_EQ(Remote<Add>(number, 1).Get(), 43);
+  Remote<Nothing>().Get();
+}
+
+TEST_F(TaskTest, ThrowsAtGetWhatTheTaskThrew) {
+  auto failed = Remote<Throw>(7);
+  try {
+    failed.Get();
+    FAIL();
+  } catch (const sheaf::TaskError& error) {
+    EXPECT_NE(std::string(error.what()).find("x is 7"), std::string::npos) << error.what();
+    EXPECT_EQ(error.attempt, 1);
+  }
+  EXPECT_THROW(Remote<Add>(failed, 1).Get(), sheaf::TaskError);  // passes on to what depends on it
+}
+
+TEST_F(TaskTest, NestsTasks) {
+  EXPECT_EQ(Remote<SumTo>(50).Get(), 50 * 51 / 2);
+  EXPECT_EQ(Remote<Fan>(5000).Get(), 4999 * 5000);
+}
+
+TEST_F(TaskTest, UnwrapsARefOfARef) {
+  const ObjectRef<ObjectRef<int>> outer = Remote<Later>(1);
+  EXPECT_EQ(outer.Get().Get(), 2);
+  EXPECT_EQ(Remote<Add>(outer, 10).Get(), 12);
+}
+
+}  // namespace
