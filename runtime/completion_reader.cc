@@ -83,7 +83,7 @@ void Submitter::CompleteLocked(OutPair& pair, ObjectRoot* root, const store::Com
   home.word.store(value.Pack(), std::memory_order_release);
   if (flags & store::kFlagKept) {
     // The worker still reads what the task named, and perhaps the record itself: everything stays, slot included.
-    ExtraOf(root).kept = true;
+    ExtraOf(root).kept_by = pair.peer;
     root->refs.fetch_add(1, std::memory_order_relaxed);
   } else if (root->extra && !root->extra->holds.empty()) {
     std::vector<Pin> holds;
@@ -110,12 +110,13 @@ void Submitter::ReadKeptLocked(OutPair& pair) {
   while (Ring::Take(pair.in->kept_ring, limits::kKeptDepth, pair.in->kept_released, pair.out->kept_read,
                     &pair.kept_read, &slot)) {
     ObjectRoot* root = slots_.RootOf(slot);
-    if (root && root->phase == Phase::kReady && root->extra && root->extra->kept) EndBorrowLocked(root);
+    if (root && root->phase == Phase::kReady && root->extra && root->extra->kept_by == pair.peer)
+      EndBorrowLocked(root);
   }
 }
 
 void Submitter::EndBorrowLocked(ObjectRoot* root) {
-  root->extra->kept = false;
+  root->extra->kept_by = 0;
   std::vector<Pin> holds;
   holds.swap(root->extra->holds);
   for (Pin& hold : holds) DropLocked(std::move(hold));

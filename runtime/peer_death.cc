@@ -34,6 +34,7 @@ void Submitter::PeerGoneLocked(std::uint32_t client, int status) {
         begun[lane] = Ring::FirstNotBegun(*pair->out, *pair->in, lane, pair->recall);
     }
     pair->dead = true;
+    pair->in_use = false;  // our half may serve another worker at once: nobody reads it any more
     std::vector<ObjectRoot*> lost;
     std::vector<bool> lost_begun;
     for (int lane_index : {1, 0}) {
@@ -152,9 +153,7 @@ void Submitter::PeerForgottenLocked(std::uint32_t client) {
   for (Pin& hold : lent) DropLocked(std::move(hold));
   std::vector<ObjectRoot*> kept;
   slots_.ForEachLive([&](ObjectRoot& root) {
-    if (root.phase != Phase::kReady || !root.extra || !root.extra->kept) return;
-    const std::uint8_t index = root.pair.load(std::memory_order_relaxed);
-    if (index != kNoPair && PairAt(index).peer == client) kept.push_back(&root);
+    if (root.phase == Phase::kReady && root.extra && root.extra->kept_by == client) kept.push_back(&root);
   });
   for (ObjectRoot* root : kept) EndBorrowLocked(root);
   for (auto& entry : pairs_)

@@ -91,10 +91,9 @@ void LeaseCore::On(const ClientDied& event, Time) {
 }
 
 void LeaseCore::On(const PeerForgotten& event, Time) {
-  for (const PairKey& key : {PairKey{event.survivor, event.dead}, PairKey{event.dead, event.survivor}}) {
-    const auto pair = pairs_.find(key);
-    if (pair != pairs_.end() && pair->second.state == PairState::kBroken) ErasePair(key);
-  }
+  const PairKey key{event.dead, event.survivor};
+  const auto pair = pairs_.find(key);
+  if (pair != pairs_.end() && pair->second.state == PairState::kBroken) ErasePair(key);
 }
 
 void LeaseCore::On(const WorkerReturned& event, Time) {
@@ -160,15 +159,13 @@ void LeaseCore::Stop(Client worker) {
   actions_.push_back(StopWorker{worker});
 }
 
-// Regions of the survivors stay taken until they have forgotten the dead: results in them may still
-// be read.
+// A submitter's region towards a dead worker is free at once: nobody reads it any more. A worker's region with results for
+// a dead submitter stays taken until it is forgotten: others may still read those.
 void LeaseCore::BreakPairs(Client dead) {
   std::vector<PairKey> over;
   for (auto& [key, pair] : pairs_) {
-    if (key.first != dead && key.second != dead) continue;
-    pair.state = PairState::kBroken;
-    const Client other = key.first == dead ? key.second : key.first;
-    if (!clients_.contains(other) || config_.bug_region_freed_at_death) over.push_back(key);
+    if (key.second == dead || (key.first == dead && config_.bug_region_freed_at_death)) over.push_back(key);
+    if (key.first == dead) pair.state = PairState::kBroken;
   }
   for (const PairKey& key : over) ErasePair(key);
 }
@@ -219,9 +216,9 @@ void LeaseCore::Check() const {
     const bool submitter = clients_.contains(key.first), worker = clients_.contains(key.second);
     SHEAF_CHECK(key.first != key.second);
     SHEAF_CHECK(pair.out_region < config_.pairs_max && pair.in_region < config_.pairs_max);
-    SHEAF_CHECK(pair.state == PairState::kBroken ? submitter != worker : submitter && worker);
+    SHEAF_CHECK(worker && submitter == (pair.state != PairState::kBroken));
     if (submitter && worker) SHEAF_CHECK(clients_.at(key.first).job == clients_.at(key.second).job);
-    if (worker) SHEAF_CHECK(clients_.at(key.second).worker);
+    SHEAF_CHECK(clients_.at(key.second).worker);
     SHEAF_CHECK(out[key.first].insert(pair.out_region).second);  // no region lent twice
     SHEAF_CHECK(in[key.second].insert(pair.in_region).second);
   }

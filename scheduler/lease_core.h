@@ -58,8 +58,7 @@ struct ClientDied {  // the process is known to be gone
   Client client = 0;
   std::int32_t status = 0;
 };
-// `survivor` was told that nobody uses `dead` any more: the region it held for it may be lent
-// again.
+// `survivor` was told that nobody uses `dead` any more: the region that it kept with results for it may be lent again.
 struct PeerForgotten {
   Client survivor = 0;
   Client dead = 0;

@@ -20,7 +20,7 @@ inline constexpr Time kNever = std::numeric_limits<Time>::max();
 enum class PairState {
   kOpen,
   kClosing,  // the submitter was asked to give it back
-  kBroken,   // one side is dead; the other keeps its region until it has forgotten the dead
+  kBroken,   // the submitter is dead: the worker keeps its region until it has forgotten it
 };
 
 struct PairView {

@@ -305,11 +305,16 @@ void PoolServer::ClientDied(ClientId client, std::int32_t status) {
       Closed(*connection);
     }
   }
-  // The lease core first: it must know of the death before it hears that somebody has forgotten it.
-  if (ready) Tell(lease::ClientDied{client, status});
+  // Everybody hears of the death before a region that it frees is lent again; the lease core hears of it before it
+  // hears that somebody has forgotten the dead.
   PoolCore::Actions actions;
   core_->Died(client, status, &actions);
-  Apply(actions);
+  const auto forgotten = std::find_if(actions.begin(), actions.end(), [](const pool::Action& action) {
+    return std::holds_alternative<pool::SendForgotten>(action);
+  });
+  Apply(PoolCore::Actions(actions.begin(), forgotten));
+  if (ready) Tell(lease::ClientDied{client, status});
+  Apply(PoolCore::Actions(forgotten, actions.end()));
 }
 
 }  // namespace sheaf
