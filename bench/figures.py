@@ -110,6 +110,12 @@ GROUPS = [
             _bench("stencil", [f"task.metg_stencil_w{width}.us", f"task.empty_w{width}.us"],
                    "--width", width))
     ]),
+    Group("shapes", [
+        _bench("shapes", ["task.nested_depth.us"], "depth"),
+        _bench("shapes", ["task.wait_10k.ms"], "complete"),
+        _bench("shapes", ["task.big_arg.us"], "big"),
+        _bench("shapes", ["task.queued_1m.bytes", "task.queued_1m.s"], "queued"),
+    ]),
     Group("store", [
         _bench("store", ["store.get.ns"], "get"),
         _bench("store", ["store.put_1k.ns"], "put_1k"),
@@ -172,6 +178,11 @@ FIGURES = [
            ["task.empty_w2.us", "mpi.empty_w2.us"]),
     Figure("task.metg_stencil_w16.us", "mpi.metg_stencil_w16.us", [Need("ratio", "<=", 3)],
            ["task.empty_w16.us", "mpi.empty_w16.us"]),
+    Figure("task.nested_depth.us", needs=[Need("p50", "<=", 1000)]),
+    Figure("task.wait_10k.ms", needs=[Need("p50", "<=", 20)]),
+    Figure("task.big_arg.us", beside=["task.sync.us"]),
+    Figure("task.queued_1m.bytes", needs=[Need("p50", "<=", 256)]),
+    Figure("task.queued_1m.s", needs=[Need("p50", "<=", 2)]),
     Figure("worker.start.ms", needs=[Need("p50", "<=", 5)]),
     Figure("worker.threads", needs=[Need("p50", "<=", 3)]),
     Figure("worker.rss_kb", needs=[Need("p50", "<=", 4096)]),
@@ -202,8 +213,7 @@ _NETWORK = "tasks and objects do not cross machines yet"
 NOT_YET = {
     "store.weights.touch": _LATER, "store.reclaim.ms": _LATER, "store.idle.cpu": _LATER,
     "store.spill.gbps": "no spill yet", "store.restore.gbps": "no spill yet",
-    "task.rate_nxn": _LATER, "task.nested_depth.us": _LATER, "task.big_arg.us": _LATER,
-    "task.wait_10k.ms": _LATER, "task.queued_1m.bytes": _LATER, "task.queued_1m.s": _LATER,
+    "task.rate_nxn": _LATER,
     "task.idle_mix.ms": _LATER, "actor.sync.us": "no actors yet", "actor.rate_1x1": "no actors yet",
     "actor.rate_nxn": "no actors yet", "pg.rate": "no placement groups yet",
     "net.task.sync.us": _NETWORK, "net.task.rate": _NETWORK, "net.transfer_1g.gbps": _NETWORK,
