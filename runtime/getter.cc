@@ -227,6 +227,7 @@ detail::Stored MakeStored(Context& context, std::uint32_t flags, const std::byte
   stored.element = element;
   stored.error = (flags & store::kFlagError) != 0;
   stored.payload = {payload, size};
+  if (stored.error && size == 0) throw Error("a task failed, and there was no memory left to say how");
   if (flags & store::kFlagBlockPayload) {
     store::BlockRecord named{};
     if (size < sizeof named) throw Error("a stored value is shorter than its block record");
@@ -246,6 +247,11 @@ detail::Stored FetchObject(Context& context, const RefCore& ref, Duration timeou
     if (!ValueIsHome(context.submitter(), *object)) WaitOwn(context, object, timeout);
     const store::HomeSlot& home = context.submitter().HomeOf(*object);
     const HomeWord word = HomeWord::Unpack(home.word.load(std::memory_order_acquire));
+    if ((word.flags & store::kFlagError) && home.size == 0 && object->extra) {
+      const auto& error = object->extra->private_error;
+      return MakeStored(context, word.flags, error.data(), static_cast<std::uint32_t>(error.size()), ref.pin,
+                        ref.element);
+    }
     return MakeStored(context, word.flags, home.payload, home.size, ref.pin, ref.element);
   }
   if (root->kind != kForeignRoot) throw Error("this ref names no object");

@@ -113,6 +113,8 @@ void Submitter::FailLocked(ObjectRoot* root, std::string_view kind, const std::s
       std::memcpy(home.payload, &named, sizeof named);
       home.size = sizeof named;
       flags |= store::kFlagBlockPayload;
+    } else {
+      ExtraOf(root).private_error.assign(payload.begin(), payload.end());
     }
   }
   home.word.store(HomeWord{HomeKind::kValue, flags}.Pack(), std::memory_order_release);

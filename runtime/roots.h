@@ -39,6 +39,7 @@ struct Extra {
   std::vector<Pin> holds;  // of the task's arguments until it ends (or the borrow does); of the value for a Put
   std::vector<std::function<void()>> hooks;  // called once when the object is ready
   std::string name;                          // given by the user
+  std::vector<std::byte> private_error;      // where the store had no room for it
   std::uint32_t kept_by = 0;                 // the client that still uses the arguments; 0: nobody
 };
 

@@ -1,0 +1,271 @@
+// Processes die with SIGKILL at chosen and at random moments. What others hold survives, every result arrives once.
+#include <dirent.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "sheaf/sheaf.h"
+
+namespace {
+
+using sheaf::ObjectRef;
+using sheaf::Remote;
+
+// Marks left on disk, so that a task can know how often it ran before, in whatever process.
+std::string MarkFolder() {
+  static const std::string folder = [] {
+    char name[] = "/tmp/sheaf-kill-test-XXXXXX";
+    return std::string(mkdtemp(name));
+  }();
+  return folder;
+}
+int Runs(const std::string& mark) {
+  int runs = 0;
+  std::ifstream(mark) >> runs;
+  return runs;
+}
+void CountRun(const std::string& mark) {
+  const int runs = Runs(mark) + 1;
+  std::ofstream(mark) << runs;
+}
+
+int DieOnce(const std::string& mark) {
+  CountRun(mark);
+  if (Runs(mark) == 1) kill(getpid(), SIGKILL);
+  return Runs(mark);
+}
+int AlwaysDie() {
+  kill(getpid(), SIGKILL);
+  return 0;
+}
+int Square(int x) { return x * x; }
+int WorkerPid() { return getpid(); }
+sheaf::Array<int> Fill(int n, int value) {
+  sheaf::ArrayBuilder<int> out(static_cast<std::size_t>(n));
+  for (int& x : out.span()) x = value;
+  return std::move(out).Seal();
+}
+int First(const sheaf::Array<int>& in) { return in.span()[0]; }
+// Keeps what it was given beyond the task: a borrow.
+sheaf::Array<int> kept_array;
+int Keep(const sheaf::Array<int>& in) {
+  kept_array = in;
+  return getpid();
+}
+long SumKept() { return kept_array.size() ? kept_array.span()[0] : -1; }
+int SlowSquare(int x) {
+  volatile long sink = 0;
+  for (long i = 0; i < 20000 + (x % 7) * 10000; ++i) sink = sink + i;
+  return x * x;
+}
+
+class KillTest : public testing::Test {
+ protected:
+  void SetUp() override { sheaf::Init(); }
+  void TearDown() override { sheaf::Shutdown(); }
+};
+
+TEST_F(KillTest, RunsATaskAgainWhoseWorkerDiedInTheMiddleOfIt) {
+  EXPECT_EQ(Remote<DieOnce>(MarkFolder() + "/once").Get(), 2);
+}
+
+TEST_F(KillTest, GivesATypedErrorWhenTheRetriesAreSpent) {
+  auto failed = sheaf::Task<AlwaysDie>({.retries = 2}).Remote();
+  try {
+    failed.Get();
+    FAIL();
+  } catch (const sheaf::WorkerDiedError& error) {
+    EXPECT_NE(std::string(error.what()).find("signal 9"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("attempt 3"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(Remote<Square>(5).Get(), 25);
+}
+
+TEST_F(KillTest, TasksQueuedBehindADeathCostNoRetry) {
+  std::vector<ObjectRef<int>> refs;
+  for (int i = 0; i < 100; ++i) refs.push_back(sheaf::Task<Square>({.retries = 0}).Remote(i));
+  const auto died = sheaf::Task<AlwaysDie>({.retries = 0}).Remote();
+  for (int i = 0; i < 300; ++i) refs.push_back(sheaf::Task<Square>({.retries = 3}).Remote(i));
+  EXPECT_THROW(died.Get(), sheaf::WorkerDiedError);
+  for (auto& ref : refs) EXPECT_GE(ref.Get(), 0);
+}
+
+TEST_F(KillTest, KeepsTheResultsOfAWorkerThatDied) {
+  auto result = Remote<Fill>(1 << 18, 7);
+  const auto before = result.Get();
+  kill(Remote<WorkerPid>().Get(), SIGKILL);
+  kill(Remote<WorkerPid>().Get(), SIGKILL);
+  EXPECT_EQ(Remote<First>(result).Get(), 7);
+  EXPECT_EQ(result.Get()[1000], 7);
+  EXPECT_EQ(before.span()[5], 7);
+}
+
+TEST_F(KillTest, SurvivesAWorkerThatHoldsWhatItBorrowed) {
+  auto array = sheaf::Put(Fill(1000, 3));
+  const int pid = Remote<Keep>(array).Get();
+  array = {};
+  kill(pid, SIGKILL);
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(Remote<Square>(i).Get(), i * i);
+}
+
+TEST_F(KillTest, ABorrowedArrayStaysWhileItsBorrowerKeepsIt) {
+  auto array = sheaf::Put(Fill(1000, 3));
+  Remote<Keep>(array).Get();
+  array = {};
+  std::vector<ObjectRef<sheaf::Array<int>>> others;  // would reuse the memory if it were free
+  for (int i = 0; i < 100; ++i) others.push_back(sheaf::Put(Fill(1000, 9)));
+  std::vector<ObjectRef<long>> sums;
+  for (int i = 0; i < 20; ++i) sums.push_back(Remote<SumKept>());
+  for (auto& sum : sums) {
+    const long value = sum.Get();
+    EXPECT_TRUE(value == 3 || value == -1) << value;
+  }
+}
+
+// A child process as the driver, so that it can die. Returns its pid; it has printed its workers' pids into `mark`.
+pid_t StartDriver(const std::string& mark, bool die) {
+  const pid_t pid = fork();
+  if (pid != 0) return pid;
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe");
+  execl(self.c_str(), self.c_str(), die ? "--driver-dies" : "--driver-pool-dies", mark.c_str(), nullptr);
+  _exit(127);
+}
+
+bool Alive(int pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string text((std::istreambuf_iterator<char>(stat)), {});
+  return !text.empty() && text.find(") Z") == std::string::npos;
+}
+
+TEST(DriverKill, ADeadDriverTakesItsPoolAndWorkersAlong) {
+  const std::string mark = MarkFolder() + "/driver";
+  const pid_t driver = StartDriver(mark, true);
+  int status = 0;
+  ASSERT_EQ(waitpid(driver, &status, 0), driver);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  const int worker = Runs(mark);
+  ASSERT_GT(worker, 0);
+  for (int i = 0; i < 500 && Alive(worker); ++i) usleep(10'000);
+  EXPECT_FALSE(Alive(worker));
+}
+
+TEST(DriverKill, ADeadEmbeddedPoolGivesATypedErrorAndNoHang) {
+  const std::string mark = MarkFolder() + "/pool";
+  const pid_t driver = StartDriver(mark, false);
+  int status = 0;
+  ASSERT_EQ(waitpid(driver, &status, 0), driver);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+std::vector<int> ChildrenOf(int parent) {
+  std::vector<int> children;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const int pid = std::atoi(entry.path().filename().c_str());
+    if (pid <= 0) continue;
+    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+    std::string text((std::istreambuf_iterator<char>(file)), {});
+    const auto end = text.rfind(')');
+    if (end == std::string::npos) continue;
+    if (std::atoi(text.c_str() + end + 4) == parent) children.push_back(pid);
+  }
+  return children;
+}
+
+std::string NameOf(int pid) {
+  std::string name;
+  std::ifstream("/proc/" + std::to_string(pid) + "/comm") >> name;
+  return name;
+}
+
+int DriverThatDies(const std::string& mark) {
+  sheaf::Init();
+  std::ofstream(mark) << Remote<WorkerPid>().Get() << std::flush;
+  std::vector<ObjectRef<int>> refs;
+  for (int i = 0; i < 1000; ++i) refs.push_back(Remote<SlowSquare>(i));
+  kill(getpid(), SIGKILL);
+  return 1;
+}
+
+int DriverWhosePoolDies() {
+  sheaf::Init();
+  if (Remote<Square>(2).Get() != 4) return 2;
+  std::vector<ObjectRef<int>> refs;
+  for (int i = 0; i < 2000; ++i) refs.push_back(Remote<SlowSquare>(i));
+  for (const int supervisor : ChildrenOf(getpid()))
+    for (const int child : ChildrenOf(supervisor))
+      if (NameOf(child) == "sheaf-pool") kill(child, SIGKILL);
+  int lost = 0;
+  for (auto& ref : refs) {
+    try {
+      ref.Get();
+    } catch (const sheaf::PoolLostError&) {
+      ++lost;
+    } catch (const sheaf::WorkerDiedError&) {
+      ++lost;
+    }
+  }
+  if (lost == 0) return 3;
+  try {
+    Remote<Square>(3).Get();
+    return 4;
+  } catch (const sheaf::PoolLostError&) {
+  }
+  return 0;
+}
+
+TEST_F(KillTest, DeliversEveryResultOnceUnderRandomKills) {
+  const char* text = std::getenv("SHEAF_TEST_KILLS");
+  const int kills = text ? std::atoi(text) : 100;
+  std::uint64_t seed = 88172645463325252ull;
+  const auto random = [&seed](std::uint64_t below) {
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed % below;
+  };
+  int done = 0, next = 0;
+  std::vector<std::pair<int, ObjectRef<int>>> open;
+  std::vector<std::pair<int, ObjectRef<sheaf::Array<int>>>> arrays;
+  while (done < kills) {
+    for (int i = 0; i < 64; ++i, ++next) {
+      open.emplace_back(next, sheaf::Task<SlowSquare>({.retries = 1000}).Remote(next));
+      if (next % 8 == 0) arrays.emplace_back(next, sheaf::Task<Fill>({.retries = 1000}).Remote(5000, next));
+    }
+    const auto pid = sheaf::Task<WorkerPid>({.retries = 1000}).Remote();
+    std::this_thread::sleep_for(std::chrono::microseconds(random(3000)));
+    kill(pid.Get(), SIGKILL);
+    ++done;
+    while (open.size() > 200) {
+      ASSERT_EQ(open.front().second.Get(std::chrono::seconds(30)), open.front().first * open.front().first);
+      open.erase(open.begin(), open.begin() + 1);
+    }
+    while (arrays.size() > 20) {
+      const auto value = arrays.front().second.Get(std::chrono::seconds(30));
+      ASSERT_EQ(value.span()[4999], arrays.front().first);
+      arrays.erase(arrays.begin());
+    }
+  }
+  for (auto& [x, ref] : open) ASSERT_EQ(ref.Get(std::chrono::seconds(30)), x * x);
+  for (auto& [x, ref] : arrays) ASSERT_EQ(ref.Get(std::chrono::seconds(30))[0], x);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc == 3 && std::string(argv[1]) == "--driver-dies") return DriverThatDies(argv[2]);
+  if (argc == 3 && std::string(argv[1]) == "--driver-pool-dies") return DriverWhosePoolDies();
+  testing::InitGoogleTest(&argc, argv);
+  const int result = RUN_ALL_TESTS();
+  std::filesystem::remove_all(MarkFolder());
+  return result;
+}
