@@ -80,19 +80,23 @@ RawList TakeRawList(Decoder& from, std::size_t size, std::size_t alignment, bool
   const auto kind = ReadRaw<std::uint8_t>(from);
   const auto count = ReadRaw<std::uint64_t>(from);
   const std::uint64_t bytes = ByteCount(count, size);
+  RawList list{{}, nullptr, count, {}, false};
   if (kind == kBlockList) {
     Block block = from.TakeBlock();
     if (block.size < bytes) ThrowDamaged("a block is shorter than its list");
-    return {std::move(block.pin), block.data, count, block.loc, true};
+    list = {std::move(block.pin), block.data, count, block.loc, true};
+  } else if (kind == kInlineList) {
+    from.Align(std::min(alignment, kInlineAlignmentMax));
+    list.pin = from.pin();
+    list.data = from.Take(bytes);
+  } else {
+    ThrowDamaged("a list is of no known kind");
   }
-  if (kind != kInlineList) ThrowDamaged("a list is of no known kind");
-  from.Align(std::min(alignment, kInlineAlignmentMax));
-  const std::byte* data = from.Take(bytes);
-  const bool aligned = reinterpret_cast<std::uintptr_t>(data) % alignment == 0;
-  if (!view || count == 0 || (aligned && from.pin())) return {from.pin(), data, count, {}, false};
+  const bool aligned = reinterpret_cast<std::uintptr_t>(list.data) % alignment == 0;
+  if (!view || bytes == 0 || (aligned && list.pin)) return list;
   // Nothing keeps these bytes alive, or they lie badly: view a copy.
   WritableBlock copy(bytes);
-  std::memcpy(copy.data(), data, bytes);
+  std::memcpy(copy.data(), list.data, bytes);
   Block block = std::move(copy).Seal();
   return {std::move(block.pin), block.data, count, block.loc, true};
 }

@@ -80,9 +80,9 @@ class Array {
   bool empty() const { return list_.count == 0; }
   // Valid while this handle, or a copy of it, is.
   std::span<const T> span() const& { return {data(), size()}; }
-  void span() const&& = delete;
+  std::span<const T> span() const&& = delete;
   const T* data() const& { return reinterpret_cast<const T*>(list_.data); }
-  void data() const&& = delete;
+  const T* data() const&& = delete;
   operator std::span<const T>() const& { return span(); }
   operator std::span<const T>() const&& = delete;
   // One element, unchecked, by value.
@@ -127,7 +127,7 @@ class ArrayBuilder {
 
   std::size_t size() const { return size_; }
   std::span<T> span() & { return {block_ ? reinterpret_cast<T*>(block_->data()) : nullptr, size_}; }
-  void span() && = delete;
+  std::span<T> span() && = delete;
   Array<T> Seal() && {
     if (!block_) return {};
     detail::Block block = std::move(*block_).Seal();

@@ -19,6 +19,8 @@
 namespace sheaf::detail {
 
 [[noreturn]] void ThrowNestedElement();
+// ThrowStored, with the pin that what the exception holds will need.
+[[noreturn]] void ThrowError(const Stored& stored);
 
 // What a value of type T is kept as: views and string literals become what owns their bytes.
 template <class T>
@@ -53,7 +55,7 @@ class ObjectRef {
   T Get(Duration timeout = kForever) const {
     if (!core_.pin) detail::ThrowEmptyRef();
     const detail::Stored stored = detail::Fetch(core_, timeout);
-    if (stored.error) detail::ThrowStored(stored.payload);
+    if (stored.error) detail::ThrowError(stored);
     if constexpr (!std::is_void_v<T>) return detail::DecodeStored<T>(stored);
   }
   // Whether Get() would return, or throw the task's error, at once.

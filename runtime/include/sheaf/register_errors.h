@@ -36,11 +36,18 @@ struct ErrorType {
 void RegisterErrorType(const ErrorType& type);
 
 template <class E>
-struct ErrorForm {
+consteval bool CheckError() {
+  constexpr bool kMixes = std::is_class_v<E> && !std::is_final_v<E>;
   static_assert(
-      std::is_class_v<E> && !std::is_final_v<E>,
+      kMixes,
       "sheaf: RegisterErrors needs classes that are not final: a TaskInfo is mixed into them");
-  static_assert(!std::is_base_of_v<TaskInfo, E>, "sheaf: this error already carries its TaskInfo");
+  constexpr bool kPlain = !std::is_base_of_v<TaskInfo, E>;
+  static_assert(kPlain, "sheaf: this error already carries its TaskInfo");
+  return kMixes && kPlain;
+}
+
+template <class E>
+struct ErrorForm {
   static constexpr bool kByMessage = std::is_base_of_v<std::exception, E> && !HasOwnForm<E>;
   static_assert(!kByMessage || std::is_constructible_v<E, const std::string&>,
                 "sheaf: a registered exception needs a constructor from std::string, Fields() or a "
@@ -71,9 +78,12 @@ namespace sheaf {
 // Thread-safe. Returns true, so that it can initialise something.
 template <class... E>
 bool RegisterErrors() {
-  (detail::RegisterErrorType({&typeid(E), &typeid(detail::WithTask<E>),
-                              &detail::ErrorForm<E>::WriteInFlight, &detail::ErrorForm<E>::Raise}),
-   ...);
+  if constexpr ((detail::CheckError<E>() && ...)) {
+    (detail::RegisterErrorType({&typeid(E), &typeid(detail::WithTask<E>),
+                                &detail::ErrorForm<E>::WriteInFlight,
+                                &detail::ErrorForm<E>::Raise}),
+     ...);
+  }
   return true;
 }
 

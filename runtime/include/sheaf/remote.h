@@ -49,11 +49,12 @@ class Caller<F, detail::Signature<R, P...>> {
  protected:
   static Ref Submit(const detail::SubmitOptions& options,
                     const Arg<std::remove_cvref_t<P>>&... arguments) {
-    static_assert((detail::CheckParameter<P>() && ...) && detail::CheckResult<R>());
-    detail::Encoder encoder;
-    (arguments.WriteTo(encoder), ...);
-    return detail::RefAccess::Make<std::remove_cvref_t<R>>(
-        detail::Submit(detail::Registered<F>::kIndex, encoder, options));
+    if constexpr ((detail::CheckParameter<P>() && ... && detail::CheckResult<R>())) {
+      detail::Encoder encoder;
+      (arguments.WriteTo(encoder), ...);
+      return detail::RefAccess::Make<std::remove_cvref_t<R>>(
+          detail::Submit(detail::Registered<F>::kIndex, encoder, options));
+    }
   }
 };
 
@@ -98,11 +99,12 @@ template <auto F, class R, class... P>
 class StartCaller<F, detail::Signature<R, P...>> {
  public:
   void operator()(Arg<std::remove_cvref_t<P>>... arguments) const {
-    static_assert((detail::CheckParameter<P>() && ...));
     static_assert(std::is_void_v<R>, "sheaf: OnWorkerStart<F> needs a function that returns void");
-    detail::Encoder encoder;
-    (arguments.WriteTo(encoder), ...);
-    detail::OnWorkerStart(detail::Registered<F>::kIndex, encoder);
+    if constexpr ((detail::CheckParameter<P>() && ... && std::is_void_v<R>)) {
+      detail::Encoder encoder;
+      (arguments.WriteTo(encoder), ...);
+      detail::OnWorkerStart(detail::Registered<F>::kIndex, encoder);
+    }
   }
 };
 template <auto F>

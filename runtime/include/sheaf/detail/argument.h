@@ -51,8 +51,11 @@ concept Slices =
     std::is_class_v<V> && std::is_class_v<P> && !std::same_as<V, P> && std::is_base_of_v<P, V>;
 template <class V, class P>
 concept ConvertsTo = std::convertible_to<V, P> && !Slices<std::remove_cvref_t<V>, P>;
+// What cannot be copied is given up: std::move(owner).
+template <class V>
+concept Given = !std::is_lvalue_reference_v<V> || std::copy_constructible<std::remove_cvref_t<V>>;
 template <class V, class P>
-concept ArgumentFor = SameStoredForm<V, P> || RefTo<std::remove_cvref_t<V>, P> ||
+concept ArgumentFor = (SameStoredForm<V, P> && Given<V>) || RefTo<std::remove_cvref_t<V>, P> ||
                       kIsRefListFor<std::remove_cvref_t<V>, P> || ConvertsTo<V, P>;
 
 // What {a, b, c} for a P is read as; a type that nobody can name where P is no list.
@@ -83,7 +86,7 @@ void WriteArgument(Encoder& to, const void* from) {
   const V& value = *static_cast<const V*>(from);
   if constexpr (SameStoredForm<V, P>) {
     WriteRaw<std::uint8_t>(to, kValueTag);
-    Write(to, value);
+    WriteWhole(to, value);
   } else if constexpr (RefTo<V, P>) {
     WriteRaw<std::uint8_t>(to, kRefTag);
     WriteRefArgument(to, RefAccess::Core(value), UnwrapDepth<V, P>());

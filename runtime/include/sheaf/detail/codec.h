@@ -80,6 +80,16 @@ void WriteList(Encoder& to, const T& list) {
   }
 }
 
+// What views point at is stored as a list; only whole values and arguments may be given as views.
+template <class T>
+void WriteWhole(Encoder& to, const T& value) {
+  if constexpr (kIsView<T>) {
+    WriteList(to, value);
+  } else {
+    Write(to, value);
+  }
+}
+
 template <class T>
 T ReadList(Decoder& from) {
   using E = typename ListTraits<T>::Element;
@@ -138,24 +148,28 @@ V ReadVariant(Decoder& from, std::index_sequence<I...>) {
   return kReaders[index](from);
 }
 
-// The texts a user reads when a type cannot be sent.
+// The texts a user reads when a type cannot be sent: one each.
 template <class T>
 constexpr void ExplainWhyNotSendable() {
-  static_assert(!std::is_pointer_v<T> && !std::is_null_pointer_v<T>,
+  constexpr bool kPointer = std::is_pointer_v<T> || std::is_null_pointer_v<T>;
+  static_assert(!kPointer,
                 "sheaf: a pointer means nothing in another process; send the value itself, or a "
                 "std::unique_ptr");
   static_assert(!kIsView<T>,
                 "sheaf: a view cannot be stored or returned: its bytes would not live long enough; "
                 "use Array<T>, std::vector<T> or std::string");
-  static_assert(!std::is_array_v<T>, "sheaf: C arrays cannot be sent; use std::array");
-  static_assert(std::is_pointer_v<T> || kIsView<T> || std::is_array_v<T> || !std::is_aggregate_v<T>,
-                "sheaf: this struct has a base class, a C array or more than 32 fields and cannot "
-                "be taken apart; "
-                "give it: static auto Fields(auto& self) { return std::tie(self.a, self.b); }");
-  static_assert(std::is_pointer_v<T> || kIsView<T> || std::is_array_v<T> || std::is_aggregate_v<T>,
-                "sheaf: this type cannot be sent as it is; give it: "
-                "static auto Fields(auto& self) { return std::tie(self.a_, self.b_); } "
-                "or specialise sheaf::Serializer<T>");
+  constexpr bool kCArray = std::is_array_v<T>;
+  static_assert(!kCArray, "sheaf: C arrays cannot be sent; use std::array");
+  constexpr bool kOther = !kPointer && !kIsView<T> && !kCArray;
+  static_assert(
+      !kOther || !std::is_aggregate_v<T>,
+      "sheaf: this struct has a base class, a C array or more than 32 fields and cannot be "
+      "taken apart; give it: static auto Fields(auto& self) { return std::tie(self.a, "
+      "self.b); }");
+  static_assert(
+      !kOther || std::is_aggregate_v<T>,
+      "sheaf: this type cannot be sent as it is; give it: static auto Fields(auto& self) { "
+      "return std::tie(self.a_, self.b_); } or specialise sheaf::Serializer<T>");
 }
 
 template <class T>
@@ -167,6 +181,8 @@ void Write(Encoder& to, const T& value) {
   } else if constexpr (kIsRef<T>) {
     if (!value) ThrowEmptyRef();
     to.AddRef(RefAccess::Core(value));
+  } else if constexpr (kIsView<T>) {
+    ExplainWhyNotSendable<T>();
   } else if constexpr (kIsList<T>) {
     WriteList(to, value);
   } else if constexpr (kIs<T, std::optional> || kIs<T, std::unique_ptr>) {
@@ -223,6 +239,8 @@ T Read(Decoder& from) {
     return ReadRaw<T>(from);
   } else if constexpr (kIsRef<T>) {
     return RefAccess::Make<typename RefTraits<T>::Value>(from.TakeRef());
+  } else if constexpr (kIsView<T>) {
+    ExplainWhyNotSendable<T>();
   } else if constexpr (kIsList<T>) {
     return ReadList<T>(from);
   } else if constexpr (kIs<T, std::optional>) {

@@ -58,37 +58,44 @@ struct SignatureOf<R (*)(P...)> {
 template <class R, class... P>
 struct SignatureOf<R (*)(P...) noexcept> : SignatureOf<R (*)(P...)> {};
 
-// The texts a user reads when a function cannot be a task.
+// The texts a user reads when a function cannot be a task. The answer lets callers stop there, so
+// that the text is not followed by what the compiler thinks of the consequences.
 template <class P>
-constexpr bool CheckParameter() {
+consteval bool CheckParameter() {
   using D = std::remove_cvref_t<P>;
-  static_assert(!std::is_lvalue_reference_v<P> || std::is_const_v<std::remove_reference_t<P>>,
-                "sheaf: a task cannot take T&: it would change a copy; take const T& and return "
-                "the new value");
-  static_assert(!std::is_pointer_v<D>,
+  constexpr bool kKept =
+      !std::is_lvalue_reference_v<P> || std::is_const_v<std::remove_reference_t<P>>;
+  static_assert(
+      kKept,
+      "sheaf: a task cannot take T&: it would change a copy; take const T& and return the "
+      "new value");
+  constexpr bool kValue = !std::is_pointer_v<D>;
+  static_assert(kValue,
                 "sheaf: a task cannot take a pointer: it means nothing in another process; take a "
-                "value, a span or "
-                "a std::string_view");
+                "value, a span or a std::string_view");
   if constexpr (kIsSpan<D>) {
-    static_assert(std::is_const_v<typename D::element_type>,
+    constexpr bool kReadOnly = std::is_const_v<typename D::element_type>;
+    static_assert(kReadOnly,
                   "sheaf: a task cannot take std::span<T>: arguments are read in place; take "
                   "std::span<const T>");
-    static_assert(D::extent == std::dynamic_extent,
-                  "sheaf: a task takes spans without a fixed size only");
+    constexpr bool kAnySize = D::extent == std::dynamic_extent;
+    static_assert(kAnySize, "sheaf: a task takes spans without a fixed size only");
+    return kKept && kReadOnly && kAnySize;
   }
-  return true;
+  return kKept && kValue;
 }
 template <class R>
-constexpr bool CheckResult() {
+consteval bool CheckResult() {
   using D = std::remove_cvref_t<R>;
-  static_assert(!std::is_pointer_v<D>,
+  constexpr bool kValue = !std::is_pointer_v<D>;
+  static_assert(kValue,
                 "sheaf: a task cannot return a pointer: it means nothing in another process; "
                 "return the value");
-  static_assert(
-      !kIsView<D>,
-      "sheaf: a task cannot return a view: its bytes would not live long enough; return Array<T>, "
-      "std::vector<T> or std::string");
-  return true;
+  constexpr bool kOwner = !kIsView<D>;
+  static_assert(kOwner,
+                "sheaf: a task cannot return a view: its bytes would not live long enough; return "
+                "Array<T>, std::vector<T> or std::string");
+  return kValue && kOwner;
 }
 
 // All parameters of a call, made in order and kept until it ends.

@@ -44,7 +44,7 @@ void Store(Encoder& to, const T& value) {
     StoreTuple(to, value, std::make_index_sequence<std::tuple_size_v<T>>{});
   } else {
     if constexpr (!kIsRef<T>) WriteRaw(to, MarkOf<T>());
-    Write(to, value);
+    WriteWhole(to, value);
   }
 }
 
