@@ -12,7 +12,8 @@ bool ClientLink::Send(std::span<const std::byte> bytes, std::span<const int> fds
       default: return false;
     }
   }
-  if (queue_.size() >= kQueueMax || queued_bytes_ + bytes.size() > kQueueBytesMax) return false;
+  overflowed_ = queue_.size() >= kQueueMax || queued_bytes_ + bytes.size() > kQueueBytesMax;
+  if (overflowed_) return false;
   Waiting waiting{{bytes.begin(), bytes.end()}, {}};
   for (const int fd : fds) {
     waiting.fds.emplace_back(fcntl(fd, F_DUPFD_CLOEXEC, 3));

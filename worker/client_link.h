@@ -27,6 +27,7 @@ class ClientLink {
   bool Flush(std::int64_t now);  // when the socket has room again
 
   int fd() const { return socket_.get(); }
+  bool overflowed() const { return overflowed_; }  // it was the bounds: the peer does not read
   bool pending() const { return !queue_.empty(); }
   // When the peer will have been silent for too long; INT64_MAX with nothing pending.
   std::int64_t stall_deadline() const { return queue_.empty() ? INT64_MAX : progress_ + kStallMax; }
@@ -39,6 +40,7 @@ class ClientLink {
   Fd socket_;
   std::deque<Waiting> queue_;
   std::size_t queued_bytes_ = 0;
+  bool overflowed_ = false;
   std::int64_t progress_ = 0;  // when a packet last left, or the queue began
 };
 

@@ -212,9 +212,8 @@ void PoolServer::WorkerSpawned(const wire::Spawned& spawned) {
   if (spawned.pid <= 0) {
     last_spawn_failure_ = std::strerror(spawned.error);
     if (connection) connection->spawn = 0, Closed(*connection);
-    const bool expected = !spawn.kill;
     spawns_.erase(at);
-    if (expected) Tell(lease::SpawnFailed{spawned.spawn, spawned.error});
+    Tell(lease::SpawnFailed{spawned.spawn, spawned.error});
     return;
   }
   spawn.pid = spawned.pid;
@@ -246,7 +245,7 @@ void PoolServer::WorkerExited(const wire::Exited& exited) {
     connection->spawn = 0;
     Closed(*connection);
   }
-  if (!was_ready && !spawn.kill) {
+  if (!was_ready) {  // the lease core ignores those that it gave up itself
     last_spawn_failure_ = DescribeExit(exited.status);
     Tell(lease::SpawnFailed{spawn_number, 0});
   }

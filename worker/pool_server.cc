@@ -141,7 +141,7 @@ int PoolServer::Run() {
         DriverGone(static_cast<ClientId>(number), true);
       } else if (Connection* connection = FindConnection(number)) {
         if (events[i].events & EPOLLOUT) {
-          if (!connection->link.Flush(now_)) Cut(*connection, "does not read");
+          if (!connection->link.Flush(now_)) Closed(*connection);
           WatchWritable(*connection);
         }
         if (events[i].events & ~static_cast<std::uint32_t>(EPOLLOUT)) ReadConnection(number);
@@ -232,7 +232,7 @@ void PoolServer::ReadConnection(std::uint64_t number) {
 bool PoolServer::SendPacketTo(Connection& connection, std::span<const std::byte> bytes, std::span<const int> fds) {
   if (connection.closed) return false;
   if (!connection.link.Send(bytes, fds, now_)) {
-    Cut(connection, "its socket is closed, or it does not read");
+    connection.link.overflowed() ? Cut(connection, "it does not read its socket") : Closed(connection);
     return false;
   }
   WatchWritable(connection);
