@@ -50,8 +50,8 @@ TEST_F(SqliteStateTest, KeepsTheClusterAndBeginsANewEpochAtEachStart) {
     const OpenedState opened = Opened(&state);
     EXPECT_EQ(opened.epoch, epoch);
     EXPECT_EQ(opened.cluster_id.size(), 32u);
-    if (epoch > 1) EXPECT_EQ(opened.cluster_id, cluster);
-    cluster = opened.cluster_id;
+    if (epoch == 1) cluster = opened.cluster_id;
+    EXPECT_EQ(opened.cluster_id, cluster);
   }
   SqliteState other(directory_ + "/other.db");
   EXPECT_NE(Opened(&other).cluster_id, cluster);
