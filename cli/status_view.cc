@@ -74,7 +74,11 @@ Facts FactsOf(const Row& row) {
     facts.machine = own.machine;
     facts.address = own.address;
     facts.pid = own.pid;
-    facts.state = own.draining ? "draining" : row.member == nullptr ? "alone" : facts.state;
+    if (own.draining) {
+      facts.state = "draining";
+    } else if (row.member == nullptr) {  // its scheduler was not asked, or does not know it
+      facts.state = own.scheduler.empty() ? "alone" : "serving";
+    }
     facts.load = {count(own.slots),   count(own.slots_leased), count(own.workers_running),
                   count(own.workers_idle), count(own.clients), own.segment_bytes,
                   own.budget_bytes,   own.tasks_executed,      own.tasks_waiting,

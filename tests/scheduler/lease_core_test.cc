@@ -250,11 +250,11 @@ TEST(Lease, EndsAJobWithItsWorkers) {
   const auto workers = pool.Ready();
   pool.Tell(JobEnded{job});
   EXPECT_EQ(pool.stopped, workers);
-  pool.Tell(Want{job, 2});
+  pool.Tell(Want{job, 2});  // crossed the end
+  pool.Tell(Want{workers[0], 2});
   EXPECT_EQ(pool.refused.at(0).reason, Reason::kStopping);
   pool.Die(workers[0]);
   pool.Die(workers[1]);
-  pool.Tell(ClientDied{job});
   EXPECT_TRUE(pool.core().jobs().empty());
   EXPECT_TRUE(pool.core().pairs().empty());
   EXPECT_EQ(pool.core().NextDeadline(), kNever);

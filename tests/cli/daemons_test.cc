@@ -1,0 +1,229 @@
+// The real executables as a user starts them: daemons, programs against them, status, stop, exit codes.
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tests/cli/child.h"
+
+namespace sheaf::cli {
+namespace {
+
+using nlohmann::json;
+
+class DaemonsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = "/tmp/sheaf_cli_XXXXXX";  // short: sockets lie in it
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    directory_ = name;
+    environment_ = {{"XDG_RUNTIME_DIR", directory_}, {"XDG_STATE_HOME", directory_ + "/state"},
+                    {"SHEAF_ADDRESS", ""}, {"SHEAF_BIN", SHEAF_EXECUTABLE}};
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  Child Sheaf(std::vector<std::string> words) {
+    words.insert(words.begin(), SHEAF_EXECUTABLE);
+    return Child(words, environment_);
+  }
+  // Runs to the end; the exit code must be as given. Returns standard output.
+  std::string Run(const std::vector<std::string>& words, int exit_code, std::string* errors = nullptr) {
+    Child child = Sheaf(words);
+    const std::string out = child.Rest();
+    const std::string err = child.Errors();
+    EXPECT_EQ(child.Wait(), exit_code) << err;
+    if (errors != nullptr) *errors = err;
+    return out;
+  }
+  json Status(int exit_code = 0, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words = {"status", "--format", "json"};
+    words.insert(words.end(), more.begin(), more.end());
+    const std::string text = Run(words, exit_code);
+    EXPECT_TRUE(json::accept(text)) << text;
+    return json::parse(text, nullptr, false);
+  }
+  bool StatusBecomes(const std::function<bool(const json&)>& wanted) {
+    const auto deadline = std::chrono::steady_clock::now() + Child::kPatience;
+    while (std::chrono::steady_clock::now() < deadline) {
+      if (wanted(Status())) return true;
+    }
+    return false;
+  }
+  // The word after `key` in a ready line.
+  static std::string Word(const std::string& line, const std::string& key) {
+    const std::size_t at = line.find(" " + key + " ");
+    if (at == std::string::npos) return {};
+    const std::size_t begin = at + key.size() + 2;
+    return line.substr(begin, line.find(' ', begin) - begin);
+  }
+  static std::string FileText(const std::string& path) {
+    std::ifstream file(path);
+    std::string line;
+    std::getline(file, line);
+    return line;
+  }
+
+  std::string directory_;
+  std::map<std::string, std::string> environment_;
+};
+
+TEST_F(DaemonsTest, AProgramRunsUnchangedAgainstAPoolThatStays) {
+  const std::string file = directory_ + "/pool.address";
+  Child pool = Sheaf({"pool", "start", "--workers", "2", "--store", "256MiB", "--address-file", file});
+  const std::string ready = pool.Line();
+  ASSERT_NE(ready.find("sheaf pool ready: address "), std::string::npos) << ready << pool.Errors();
+  const std::string address = Word(ready, "address");
+  EXPECT_EQ(FileText(file), address);
+
+  environment_["SHEAF_ADDRESS"] = address;
+  for (int round = 0; round < 2; ++round) {
+    Child program({SHEAF_PROGRAM, "--stay"}, environment_);
+    EXPECT_EQ(program.Line(), "sum 338350");
+    EXPECT_EQ(program.Line(), "supervisor " + std::to_string(pool.pid()))
+        << "the workers are the pool's, not the program's own";
+    const json status = Status();  // SHEAF_ADDRESS is the pool's: it is asked directly
+    ASSERT_EQ(status["pools"].size(), 1u);
+    const json& own = status["pools"][0];
+    EXPECT_EQ(own["state"], "alone");
+    EXPECT_EQ(own["slots"], 2);
+    EXPECT_EQ(own["budget_bytes"], 256 << 20);
+    EXPECT_GE(own["tasks_executed"], 100);
+    ASSERT_EQ(own["jobs"].size(), 1u);
+    EXPECT_EQ(own["jobs"][0]["driver_pid"], program.pid());
+    EXPECT_NE(own["jobs"][0]["program"].get<std::string>().find("daemons_program"), std::string::npos);
+    program.CloseInput();
+    EXPECT_EQ(program.Wait(), 0) << program.Errors();
+  }
+  pool.Signal(SIGTERM);
+  EXPECT_EQ(pool.Wait(), 0) << pool.Errors();
+  EXPECT_FALSE(std::filesystem::exists(file));
+  EXPECT_FALSE(std::filesystem::exists(address));
+  EXPECT_TRUE(std::filesystem::is_empty(directory_ + "/sheaf"));
+}
+
+TEST_F(DaemonsTest, TheSameProgramRunsWithoutAnyDaemon) {
+  Child program({SHEAF_PROGRAM}, environment_);
+  EXPECT_EQ(program.Line(), "sum 338350");
+  EXPECT_EQ(program.Wait(), 0) << program.Errors();
+}
+
+TEST_F(DaemonsTest, SeveralPoolsJoinOneScheduler) {
+  Child scheduler = Sheaf({"scheduler", "start", "--lost-after", "2"});
+  const std::string ready = scheduler.Line();
+  ASSERT_NE(ready.find("sheaf scheduler ready: address unix:"), std::string::npos) << scheduler.Errors();
+  const std::string address = Word(ready, "address");
+  Child first = Sheaf({"pool", "start", "--workers", "1", "--id", "first", "--scheduler", "auto"});
+  ASSERT_NE(first.Line(), "") << first.Errors();
+  Child second = Sheaf({"pool", "start", "--workers", "2", "--id", "second", "--scheduler", address});
+  ASSERT_NE(second.Line(), "") << second.Errors();
+  const auto states = [](const json& status) {
+    std::map<std::string, std::string> all;
+    for (const json& pool : status["pools"]) {
+      if (pool["cluster_id"].is_string()) all[pool["pool_id"]] = pool["state"];
+    }
+    return all;
+  };
+  using States = std::map<std::string, std::string>;
+  EXPECT_TRUE(StatusBecomes([&](const json& status) {
+    return states(status) == States{{"first", "alive"}, {"second", "alive"}};
+  })) << Status().dump();
+  const std::string table = Run({"status"}, 0);
+  EXPECT_NE(table.find("first   alive"), std::string::npos) << table;
+
+  // A program runs on a member as on any pool.
+  environment_["SHEAF_ADDRESS"] = Status(0)["pools"][0]["address"];
+  Child program({SHEAF_PROGRAM}, environment_);
+  EXPECT_EQ(program.Line(), "sum 338350");
+  EXPECT_EQ(program.Wait(), 0) << program.Errors();
+  environment_["SHEAF_ADDRESS"] = "";
+
+  second.Signal(SIGKILL);  // the supervisor: its pool dies with it
+  EXPECT_EQ(second.Wait(), 128 + SIGKILL);
+  EXPECT_TRUE(StatusBecomes([&](const json& status) {
+    return states(status) == States{{"first", "alive"}, {"second", "lost"}};
+  })) << Status().dump();
+
+  // The scheduler dies and comes back at the same address: the pool returns by itself, in a new epoch.
+  const json before = Status()["schedulers"][0];
+  scheduler.Signal(SIGKILL);
+  EXPECT_EQ(scheduler.Wait(), 128 + SIGKILL);
+  Child again = Sheaf({"scheduler", "start", "--listen", address, "--lost-after", "2"});
+  ASSERT_NE(again.Line(), "") << again.Errors();
+  EXPECT_TRUE(StatusBecomes([&](const json& status) { return states(status)["first"] == "alive"; }))
+      << Status().dump();
+  const json after = Status()["schedulers"][0];
+  EXPECT_EQ(after["cluster_id"], before["cluster_id"]);
+  EXPECT_EQ(after["epoch"], before["epoch"].get<int>() + 1);
+
+  EXPECT_NE(Run({"stop", "--all"}, 0).find("stopped unix:"), std::string::npos);
+  EXPECT_EQ(first.Wait(), 0) << first.Errors();
+  EXPECT_EQ(again.Wait(), 0) << again.Errors();
+}
+
+TEST_F(DaemonsTest, StopEndsTheOnlyDaemonAndAsksWhichOfSeveral) {
+  Child pool = Sheaf({"pool", "start", "--workers", "1"});
+  const std::string address = Word(pool.Line(), "address");
+  Child scheduler = Sheaf({"scheduler", "start", "--listen", "127.0.0.1:0"});
+  const std::string tcp = Word(scheduler.Line(), "address");
+  std::string errors;
+  Run({"stop"}, 2, &errors);
+  EXPECT_NE(errors.find(address), std::string::npos) << errors;
+  EXPECT_NE(errors.find(tcp), std::string::npos) << errors;
+  Run({"stop", "--address", tcp}, 0);
+  EXPECT_EQ(scheduler.Wait(), 0) << scheduler.Errors();
+  Run({"stop"}, 0);
+  EXPECT_EQ(pool.Wait(), 0) << pool.Errors();
+  Run({"stop"}, 4);
+  Run({"stop", "--all"}, 0);
+}
+
+TEST_F(DaemonsTest, ExitCodesSayWhatWentWrong) {
+  std::string errors;
+  Run({}, 2);
+  Run({"nonsense"}, 2);
+  Run({"status", "--format", "yaml"}, 2);
+  Run({"pool", "start", "--workers", "0"}, 2, &errors);
+  EXPECT_NE(errors.find("1 to 4096"), std::string::npos) << errors;
+  Run({"pool", "start", "--store", "lots"}, 2);
+  Run({"pool", "start", "--scheduler", "auto"}, 4);
+  Run({"pool", "start", "--scheduler", "10.0.0.1:7400"}, 5);
+  Run({"scheduler", "start", "--listen", "0.0.0.0:7400"}, 5, &errors);
+  EXPECT_NE(errors.find("neither encryption nor authentication"), std::string::npos) << errors;
+  Run({"scheduler", "start", "--listen", "nowhere"}, 2);
+  EXPECT_TRUE(Status(3)["pools"].empty());
+  EXPECT_EQ(Status(3, {"--address", directory_ + "/absent"})["unreachable"].size(), 1u);
+  EXPECT_EQ(Status(3, {"--address", "127.0.0.1:1"})["unreachable"].size(), 1u);
+  EXPECT_EQ(Status(5, {"--address", "10.1.1.1:1"})["unreachable"].size(), 1u);
+  Run({"stop", "--address", directory_ + "/absent"}, 3);
+}
+
+TEST_F(DaemonsTest, DoesNotStartTwiceAtOneAddressOrOnOneState) {
+  const std::string socket = directory_ + "/s.sock";
+  Child scheduler = Sheaf({"scheduler", "start", "--listen", socket});
+  ASSERT_NE(scheduler.Line(), "") << scheduler.Errors();
+  std::string errors;
+  Run({"scheduler", "start"}, 1, &errors);
+  EXPECT_NE(errors.find("another scheduler uses it"), std::string::npos) << errors;
+  Run({"scheduler", "start", "--listen", socket, "--state", directory_ + "/other"}, 1, &errors);
+  EXPECT_NE(errors.find("another scheduler listens"), std::string::npos) << errors;
+  Run({"pool", "start", "--socket", socket}, 1);
+  EXPECT_EQ(Status()["schedulers"].size(), 1u) << "the first one is unharmed";
+}
+
+TEST_F(DaemonsTest, HelpAndCompletionNeedNoDaemon) {
+  EXPECT_NE(Run({"--help"}, 0).find("Exit codes"), std::string::npos);
+  EXPECT_NE(Run({"pool", "start", "--help"}, 0).find("SHEAF_ADDRESS=$(cat"), std::string::npos);
+  EXPECT_NE(Run({"--version"}, 0).find("sheaf 0."), std::string::npos);
+  EXPECT_NE(Run({"completion", "bash"}, 0).find("complete -F _sheaf sheaf"), std::string::npos);
+  EXPECT_NE(Run({"doctor"}, 0).find("sealed shared memory"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sheaf::cli
