@@ -1,4 +1,5 @@
 // Segments: made, given to their writer, sealed, lent to readers.
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -41,16 +42,20 @@ bool PoolServer::MakeFirstSet(FirstSet* set, int* error) const {
   return static_cast<bool>(set->arena);
 }
 
-// While a worker's process starts, its memory is made; when it attaches, the set lies ready.
-void PoolServer::PrepareSets() {
-  std::size_t starting = 0;
-  for (const auto& [spawn, entry] : spawns_) starting += entry.client == 0;
-  const std::size_t wanted = std::max<std::size_t>(1, std::min<std::size_t>(starting, 8));
-  while (prepared_.size() < wanted) {
+// While a worker's process starts, its memory is made; when it attaches, the set lies ready. One more is made when the
+// pool has nothing else to do: a millisecond of page faults must not lie on the way of anybody who waits.
+void PoolServer::PrepareSets(bool quiet) {
+  std::size_t wanted = quiet ? 1 : 0;
+  for (const auto& [spawn, entry] : spawns_) wanted += entry.client == 0;
+  wanted = std::min(wanted, kPreparedMax);
+  while (prepared_.size() < wanted && now_ >= prepare_at_) {
     FirstSet set;
     int error = 0;
-    if (!MakeFirstSet(&set, &error)) return;
-    prepared_.push_back(std::move(set));
+    if (MakeFirstSet(&set, &error)) {
+      prepared_.push_back(std::move(set));
+    } else {
+      prepare_at_ = now_ + 1000 * kMilli;  // no memory: try again later, and tell whoever needs it then
+    }
   }
 }
 

@@ -120,9 +120,10 @@ bool PoolServer::Watch(int fd, std::uint32_t events, std::uint64_t tag) {
 }
 
 int PoolServer::Run() {
-  PrepareSets();
+  PrepareSets(true);
   while (!ended_) {
-    const Now next = NextDeadline();
+    Now next = NextDeadline();
+    if (prepared_.empty()) next = std::min(next, std::max(now_ + kQuiet, prepare_at_));
     int timeout = -1;
     if (next != INT64_MAX) timeout = static_cast<int>(std::clamp<Now>((next - NowNanos()) / kMilli + 1, 0, 60'000));
     epoll_event events[64];
@@ -150,7 +151,7 @@ int PoolServer::Run() {
     Timers();
     TellFailedSpawns();
     EraseClosed();
-    if (!ended_) PrepareSets();
+    if (!ended_) PrepareSets(count == 0);
   }
   for (const auto& [number, request] : stop_requests_) {
     if (Connection* connection = FindConnection(number)) {

@@ -60,6 +60,8 @@ class PoolServer {
   static constexpr Now kDrainJob = 1'000 * kMilli;      // a worker whose driver said goodbye
   static constexpr Now kDrainOrphan = 200 * kMilli;     // a worker whose driver died
   static constexpr Now kViewInterval = 500 * kMilli;
+  static constexpr Now kQuiet = 5 * kMilli;             // nothing to do for so long: prepare
+  static constexpr std::size_t kPreparedMax = 8;
   static constexpr std::size_t kStartCallsMax = 64;
   static constexpr std::uint64_t kTagListener = 1, kTagSupervisor = 2, kTagMaker = 3;
   static constexpr std::uint64_t kTagConnection = 1ull << 60, kTagProcess = 2ull << 60, kTagMask = 15ull << 60;
@@ -160,7 +162,7 @@ class PoolServer {
   bool Publish(SegmentFds& fds);
   bool MakeFirstSet(FirstSet* set, int* error) const;
   bool TakeFirstSet(FirstSet* set, int* error);
-  void PrepareSets();
+  void PrepareSets(bool quiet);
   static wire::Refusal WhyNoMemory(int error);
   static std::string TextNoMemory(int error);
 
@@ -201,7 +203,7 @@ class PoolServer {
   std::map<pid_t, std::uint32_t> spawn_of_pid_;
   std::map<std::uint64_t, Making> making_;
   std::deque<FirstSet> prepared_;
-  std::size_t prepared_wanted_ = 1;
+  Now prepare_at_ = 0;  // not before, after a failure
   std::uint64_t next_connection_ = 1, next_ticket_ = 1;
   std::uint32_t next_nonce_ = 1;
   std::uint64_t embedded_ = 0;  // connection of the one driver
