@@ -73,8 +73,7 @@ struct ErrorTypes {
   std::deque<ErrorType> types;
 };
 ErrorTypes& TheErrorTypes() {
-  static ErrorTypes* const types =
-      new ErrorTypes;  // never destroyed, as tasks may fail during exit
+  static ErrorTypes* const types = new ErrorTypes;  // never destroyed, as tasks may fail during exit
   return *types;
 }
 // By the mangled name of the type, or of the type mixed with its task.
@@ -95,9 +94,7 @@ std::string Where(const ErrorRecord& record) {
   return where;
 }
 
-TaskInfo InfoOf(const ErrorRecord& record) {
-  return {record.task, record.type, record.message, record.attempt};
-}
+TaskInfo InfoOf(const ErrorRecord& record) { return {record.task, record.type, record.message, record.attempt}; }
 
 // The runtime's own errors: class, name, and how they are thrown again.
 struct RuntimeKind {
@@ -224,8 +221,7 @@ void EncodeException(const TaskIdentity& task, Encoder& out) noexcept {
   WriteText(out, "");
 }
 
-void EncodeRuntimeError(std::string_view kind, std::string_view message, const TaskIdentity& task,
-                        Encoder& out) {
+void EncodeRuntimeError(std::string_view kind, std::string_view message, const TaskIdentity& task, Encoder& out) {
   ErrorRecord record;
   record.kind = kind;
   record.task = task.task;
@@ -249,19 +245,17 @@ void ThrowError(const Stored& stored) {
   for (const RuntimeKind& kind : kRuntimeKinds) {
     if (kind.name == record.kind) kind.raise(record);
   }
-  throw TaskError(Where(record) + " threw " + record.type +
-                      (record.message.empty() ? std::string() : ": " + record.message),
-                  InfoOf(record));
+  throw TaskError(
+      Where(record) + " threw " + record.type + (record.message.empty() ? std::string() : ": " + record.message),
+      InfoOf(record));
 }
 
-void ThrowDamaged(const char* what) {
-  throw FormatError(std::string("the stored bytes are damaged: ") + what);
-}
+void ThrowDamaged(const char* what) { throw FormatError(std::string("the stored bytes are damaged: ") + what); }
 
 void ThrowNewerVersion(const std::type_info& type, std::uint32_t version, std::uint32_t known) {
-  throw FormatError("a " + ReadableType(type.name()) + " was written as version " +
-                    std::to_string(version) + ", but this program reads up to version " +
-                    std::to_string(known) + "; rebuild it from the newer source");
+  throw FormatError("a " + ReadableType(type.name()) + " was written as version " + std::to_string(version) +
+                    ", but this program reads up to version " + std::to_string(known) +
+                    "; rebuild it from the newer source");
 }
 
 void ThrowEmptyRef() {
@@ -278,13 +272,13 @@ void ThrowNestedElement() {
 }
 
 void ThrowArrayTooLarge(std::size_t count, std::size_t size) {
-  throw OutOfMemoryError("an array of " + std::to_string(count) + " elements of " +
-                         std::to_string(size) + " bytes is larger than memory");
+  throw OutOfMemoryError("an array of " + std::to_string(count) + " elements of " + std::to_string(size) +
+                         " bytes is larger than memory");
 }
 
 void ThrowOutOfRange(std::size_t begin, std::size_t end, std::size_t size) {
-  throw Error("the range [" + std::to_string(begin) + ", " + std::to_string(end) +
-              ") is not inside an array of " + std::to_string(size) + " elements");
+  throw Error("the range [" + std::to_string(begin) + ", " + std::to_string(end) + ") is not inside an array of " +
+              std::to_string(size) + " elements");
 }
 
 }  // namespace sheaf::detail

@@ -81,12 +81,10 @@ std::string Describe(const Function& function) {
 std::string ReadableType(std::string_view mangled) {
   std::string text = Demangle(mangled);
   ReplaceAll(text, "std::__cxx11::", "std::");
-  ReplaceAll(text, "std::basic_string<char, std::char_traits<char>, std::allocator<char> >",
-             "std::string");
+  ReplaceAll(text, "std::basic_string<char, std::char_traits<char>, std::allocator<char> >", "std::string");
   ReplaceAll(text, "std::basic_string_view<char, std::char_traits<char> >", "std::string_view");
-  for (const std::string_view dropped :
-       {", std::allocator<", ", std::less<", ", std::hash<", ", std::equal_to<",
-        ", std::default_delete<", ", std::char_traits<"}) {
+  for (const std::string_view dropped : {", std::allocator<", ", std::less<", ", std::hash<", ", std::equal_to<",
+                                         ", std::default_delete<", ", std::char_traits<"}) {
     DropArguments(text, dropped);
   }
   ReplaceAll(text, " >", ">");
@@ -138,19 +136,17 @@ std::uint32_t FunctionCount() {
 
 std::string DescribeFunction(std::uint32_t index) {
   const Function* function = FunctionAt(index);
-  return function ? Describe(*function)
-                  : "function " + std::to_string(index) + " (not in this program)";
+  return function ? Describe(*function) : "function " + std::to_string(index) + " (not in this program)";
 }
 
 const Function& RequireFunction(std::uint32_t index, std::uint64_t digest) {
   const Function* function = FunctionAt(index);
   if (!function) {
     const std::uint32_t count = FunctionCount();
-    throw FunctionNotFoundError(
-        "the task's function has number " + std::to_string(index) +
-        ", but this program registers " + std::to_string(count) + " functions" +
-        (count ? "; the last is " + DescribeFunction(count - 1) : std::string()) +
-        "; the driver runs another build: start both from one executable");
+    throw FunctionNotFoundError("the task's function has number " + std::to_string(index) +
+                                ", but this program registers " + std::to_string(count) + " functions" +
+                                (count ? "; the last is " + DescribeFunction(count - 1) : std::string()) +
+                                "; the driver runs another build: start both from one executable");
   }
   if (function->digest != digest) {
     // The same function may have another number here, if the two programs were linked in another
@@ -159,15 +155,14 @@ const Function& RequireFunction(std::uint32_t index, std::uint64_t digest) {
     for (std::uint32_t i = 0; i < count; ++i) {
       const Function* other = FunctionAt(i);
       if (other->digest == digest) {
-        throw TypeMismatchError("the driver calls " + Describe(*other) +
-                                ", which it knows as number " + std::to_string(index) +
-                                "; here that is " + Describe(*function) +
+        throw TypeMismatchError("the driver calls " + Describe(*other) + ", which it knows as number " +
+                                std::to_string(index) + "; here that is " + Describe(*function) +
                                 "; start both from one executable");
       }
     }
     throw TypeMismatchError("the driver's function number " + std::to_string(index) +
-                            " has another name or signature than this program's, which is " +
-                            Describe(*function) + "; start both from one executable");
+                            " has another name or signature than this program's, which is " + Describe(*function) +
+                            "; start both from one executable");
   }
   return *function;
 }
@@ -189,8 +184,7 @@ void ThrowTypeMismatch(std::uint32_t wanted, std::uint32_t found) {
     return form == table.forms.end() ? std::string("of a type that this program does not know")
                                      : "a " + ReadableForm(form->second);
   };
-  throw TypeMismatchError("the stored value is " + name(found) + ", but it is read as " +
-                          name(wanted));
+  throw TypeMismatchError("the stored value is " + name(found) + ", but it is read as " + name(wanted));
 }
 
 }  // namespace sheaf::detail

@@ -32,9 +32,7 @@ struct FakeObject : Root {
   std::vector<Pin> holds;
   std::vector<std::function<void()>> hooks;
 
-  std::span<const std::byte> payload() const {
-    return {reinterpret_cast<const std::byte*>(storage.data()), size};
-  }
+  std::span<const std::byte> payload() const { return {reinterpret_cast<const std::byte*>(storage.data()), size}; }
 };
 struct FakeTask {
   std::uint32_t function = 0;
@@ -179,8 +177,7 @@ Block Decoder::TakeBlock() {
   if (found == TheWorld().by_end.end()) throw FormatError("no such block");
   FakeBlock* block = found->second;
   const auto* data = reinterpret_cast<const std::byte*>(record.loc.offset);
-  if (data < block->data || data + record.size > block->data + block->size)
-    throw FormatError("no such block");
+  if (data < block->data || data + record.size > block->data + block->size) throw FormatError("no such block");
   return {Pin::Share(block), data, record.size, record.loc};
 }
 RefCore Decoder::TakeRef() {
@@ -196,14 +193,11 @@ WritableBlock::WritableBlock(std::uint64_t size) {
 
 RefCore Submit(std::uint32_t function, Encoder& arguments, const SubmitOptions& options) {
   World& world = TheWorld();
-  world.last = {std::string(options.name),
-                options.cpus,
-                options.retries,
-                options.deadline,
-                arguments.dependencies().size(),
-                arguments.payload().size()};
-  const std::string name = options.name.empty() ? ReadableFunctionName(FunctionAt(function)->name)
-                                                : std::string(options.name);
+  world.last = {
+      std::string(options.name), options.cpus, options.retries, options.deadline, arguments.dependencies().size(),
+      arguments.payload().size()};
+  const std::string name =
+      options.name.empty() ? ReadableFunctionName(FunctionAt(function)->name) : std::string(options.name);
   FakeTask task{function, name, NewObject(arguments.payload(), std::move(arguments.holds()), true),
                 std::move(arguments.dependencies()), NewObject({}, {}, false)};
   RefCore result{task.result};
@@ -214,9 +208,7 @@ RefCore Submit(std::uint32_t function, Encoder& arguments, const SubmitOptions& 
   }
   return result;
 }
-RefCore PutStored(Encoder& value) {
-  return {NewObject(value.payload(), std::move(value.holds()), true)};
-}
+RefCore PutStored(Encoder& value) { return {NewObject(value.payload(), std::move(value.holds()), true)}; }
 void OnWorkerStart(std::uint32_t function, Encoder& arguments) { Submit(function, arguments, {}); }
 
 Stored Fetch(const RefCore& ref, Duration) {
@@ -234,8 +226,7 @@ void AddToQueue(const std::shared_ptr<ReadyQueue>& queue, const RefCore& ref, st
   CallWhenReady(ref, [queue, token] { queue->ready.push_back(token); });
 }
 bool NextReady(ReadyQueue& queue, std::size_t* token, Duration timeout) {
-  while (timeout != Duration::zero() && queue.ready.empty() && !TheWorld().waiting.empty())
-    in_process::RunNext();
+  while (timeout != Duration::zero() && queue.ready.empty() && !TheWorld().waiting.empty()) in_process::RunNext();
   if (queue.ready.empty()) return false;
   *token = queue.ready.front();
   queue.ready.pop_front();
@@ -266,15 +257,12 @@ std::size_t WaitingTasks() { return detail::TheWorld().waiting.size(); }
 std::size_t LiveBlocks() { return detail::TheWorld().blocks; }
 std::size_t LiveObjects() { return detail::TheWorld().objects; }
 const LastSubmit& Last() { return detail::TheWorld().last; }
-detail::RefCore MakeObject(std::span<const std::byte> payload) {
-  return {detail::NewObject(payload, {}, true)};
-}
+detail::RefCore MakeObject(std::span<const std::byte> payload) { return {detail::NewObject(payload, {}, true)}; }
 std::vector<std::byte> PayloadOf(const detail::RefCore& ref) {
   const auto payload = detail::ObjectOf(ref)->payload();
   return {payload.begin(), payload.end()};
 }
-detail::RefCore MakeFailed(std::string_view kind, std::string_view message,
-                           const detail::TaskIdentity& task) {
+detail::RefCore MakeFailed(std::string_view kind, std::string_view message, const detail::TaskIdentity& task) {
   detail::Encoder error;
   detail::EncodeRuntimeError(kind, message, task, error);
   detail::RefCore ref{detail::NewObject({}, {}, false)};

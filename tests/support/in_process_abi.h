@@ -35,7 +35,6 @@ detail::RefCore MakeObject(std::span<const std::byte> payload);
 // The payload of a ready object.
 std::vector<std::byte> PayloadOf(const detail::RefCore& ref);
 // An object that holds an error of the runtime.
-detail::RefCore MakeFailed(std::string_view kind, std::string_view message,
-                           const detail::TaskIdentity& task);
+detail::RefCore MakeFailed(std::string_view kind, std::string_view message, const detail::TaskIdentity& task);
 
 }  // namespace sheaf::in_process

@@ -117,8 +117,7 @@ TEST(Array, OveralignedElementsAlwaysGetABlock) {
 TEST(Array, ABlockShorterThanItsListIsRefused) {
   auto payload = in_process::PayloadOf(detail::RefAccess::Core(Put(Count(1000))));
   payload[4 + 1 + 7] = std::byte{1};  // the highest byte of the count
-  EXPECT_THROW(detail::RefAccess::Make<Array<int>>(in_process::MakeObject(payload)).Get(),
-               FormatError);
+  EXPECT_THROW(detail::RefAccess::Make<Array<int>>(in_process::MakeObject(payload)).Get(), FormatError);
 }
 
 }  // namespace

@@ -112,16 +112,8 @@ TEST(Codec, NumbersEnumsAndPlainStructsAreTheirBytes) {
 }
 
 TEST(Codec, AggregatesAreTakenApartFieldByField) {
-  ExpectSame(Everything{"n",
-                        7,
-                        "x",
-                        {"a", "", "ccc"},
-                        {{"k", {1, 2}}},
-                        {1, "p"},
-                        {2, "t"},
-                        {"u", "v"},
-                        {1, 2, 3},
-                        Colour::kGreen});
+  ExpectSame(Everything{
+      "n", 7, "x", {"a", "", "ccc"}, {{"k", {1, 2}}}, {1, "p"}, {2, "t"}, {"u", "v"}, {1, 2, 3}, Colour::kGreen});
   ExpectSame(Everything{{}, {}, 4, {}, {}, {}, {}, {}, {}});
   ExpectSame(Empty{});
   ExpectSame(std::vector<Empty>(3));
@@ -191,17 +183,14 @@ TEST(Codec, RefsInsideValuesKeepTheirObjectsAlive) {
 }
 
 TEST(Codec, AValueReadAsAnotherTypeIsATypedErrorThatNamesBoth) {
-  const auto ref =
-      detail::RefAccess::Make<std::vector<float>>(detail::RefAccess::Core(Put(std::string("x"))));
+  const auto ref = detail::RefAccess::Make<std::vector<float>>(detail::RefAccess::Core(Put(std::string("x"))));
   try {
     ref.Get();
     FAIL();
   } catch (const TypeMismatchError& error) {
-    EXPECT_STREQ(error.what(),
-                 "the stored value is a std::string, but it is read as a std::vector<float>");
+    EXPECT_STREQ(error.what(), "the stored value is a std::string, but it is read as a std::vector<float>");
   }
-  const auto tuple =
-      detail::RefAccess::Make<std::tuple<int, int>>(detail::RefAccess::Core(Put(std::string("x"))));
+  const auto tuple = detail::RefAccess::Make<std::tuple<int, int>>(detail::RefAccess::Core(Put(std::string("x"))));
   EXPECT_THROW(tuple.Get(), TypeMismatchError);
 }
 
@@ -223,8 +212,7 @@ TEST(Codec, NoByteOfAPayloadCanMakeAReaderCrash) {
       auto bent = payload;
       bent[at] ^= static_cast<std::byte>(bits);
       try {
-        detail::RefAccess::Make<std::vector<std::vector<std::string>>>(in_process::MakeObject(bent))
-            .Get();
+        detail::RefAccess::Make<std::vector<std::vector<std::string>>>(in_process::MakeObject(bent)).Get();
       } catch (const Error&) {  // refused, or read as other text: both are fine
       }
     }

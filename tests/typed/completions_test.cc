@@ -24,8 +24,7 @@ using WaitTest = Deferred;
 
 TEST_F(CompletionsTest, HandsOutResultsInTheOrderInWhichTheyFinish) {
   Completions<int> done;
-  for (int i = 0; i < 3; ++i)
-    EXPECT_EQ(done.Add(Remote<Same>(10 + i)), static_cast<std::size_t>(i));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(done.Add(Remote<Same>(10 + i)), static_cast<std::size_t>(i));
   in_process::RunNext(2);
   in_process::RunNext(0);
   std::vector<std::size_t> order;

@@ -75,9 +75,8 @@ TEST(TaskError, CutsAMessageThatIsTooLong) {
 TEST(TaskError, KeepsTheFirstCauseThroughTasksThatLetItPass) {
   const auto error = Catch<TaskError>([] { Remote<Inner>().Get(); });
   EXPECT_EQ(error.task, "sheaf::ThrowStd");
-  EXPECT_STREQ(
-      error.what(),
-      "task 'sheaf::ThrowStd', passed on by 'sheaf::Inner' threw std::out_of_range: index 7 of 3");
+  EXPECT_STREQ(error.what(),
+               "task 'sheaf::ThrowStd', passed on by 'sheaf::Inner' threw std::out_of_range: index 7 of 3");
 }
 
 TEST(TaskError, ReachesTheConsumersOfAFailedArgument) {
@@ -110,8 +109,7 @@ TEST(RegisteredError, StaysItselfThroughATaskThatLetsItPass) {
 }
 
 TEST(RuntimeError, ArrivesAsItsClassWithTheTask) {
-  const auto core =
-      in_process::MakeFailed("WorkerDiedError", "worker 12 was killed by signal 9", {"load", 4});
+  const auto core = in_process::MakeFailed("WorkerDiedError", "worker 12 was killed by signal 9", {"load", 4});
   const auto ref = detail::RefAccess::Make<int>(core);
   const auto error = Catch<WorkerDiedError>([&] { ref.Get(); });
   EXPECT_STREQ(error.what(), "worker 12 was killed by signal 9 (task 'load', attempt 4)");
@@ -139,9 +137,7 @@ TEST(RuntimeError, ATimeoutInsideATaskIsNotTheCallersTimeout) {
   EXPECT_EQ(Catch<TaskError>([] { Remote<WaitTooLong>().Get(); }).type, "sheaf::TimeoutError");
 }
 
-TEST(RuntimeError, OutOfMemoryInsideATaskStaysThat) {
-  EXPECT_THROW(Remote<NeedTooMuch>().Get(), OutOfMemoryError);
-}
+TEST(RuntimeError, OutOfMemoryInsideATaskStaysThat) { EXPECT_THROW(Remote<NeedTooMuch>().Get(), OutOfMemoryError); }
 
 TEST(RuntimeError, ADamagedErrorIsAnError) {
   detail::Encoder error;

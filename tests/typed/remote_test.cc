@@ -36,12 +36,8 @@ std::string Repeat(int n, const std::string& text) {
   return out;
 }
 int Sum(const std::vector<int>& values) { return std::accumulate(values.begin(), values.end(), 0); }
-float SumSpan(std::span<const float> values) {
-  return std::accumulate(values.begin(), values.end(), 0.f);
-}
-std::uintptr_t Address(std::span<const float> values) {
-  return reinterpret_cast<std::uintptr_t>(values.data());
-}
+float SumSpan(std::span<const float> values) { return std::accumulate(values.begin(), values.end(), 0.f); }
+std::uintptr_t Address(std::span<const float> values) { return reinterpret_cast<std::uintptr_t>(values.data()); }
 std::size_t Length(std::string_view text) { return text.size(); }
 double Norm1(Point p) { return p.x + p.y + p.z; }
 long Cents(Money money) { return money.cents(); }
@@ -137,8 +133,7 @@ TEST(Remote, FollowsARefOnARef) {
   const ObjectRef<ObjectRef<int>> deep = Remote<Deeper>(1);
   EXPECT_EQ(deep.Get().Get(), 101);
   EXPECT_EQ(Remote<Add>(deep, 1).Get(), 102);
-  EXPECT_EQ(Remote<Through>(deep).Get(), 102)
-      << "for an ObjectRef parameter only the outer is read";
+  EXPECT_EQ(Remote<Through>(deep).Get(), 102) << "for an ObjectRef parameter only the outer is read";
 }
 
 TEST(Remote, PassesARefThroughWhereTheParameterIsARef) {
@@ -229,9 +224,7 @@ TEST(ObjectRef, IsSixteenBytesAndCallsBackWhenReady) {
   EXPECT_EQ(called, 2);
 }
 
-std::string NameOf(std::uint32_t index) {
-  return detail::ReadableFunctionName(detail::FunctionAt(index)->name);
-}
+std::string NameOf(std::uint32_t index) { return detail::ReadableFunctionName(detail::FunctionAt(index)->name); }
 
 TEST(Registry, FunctionsHaveNamesForPeople) {
   EXPECT_EQ(NameOf(detail::Registered<Add>::kIndex), "sheaf::Add");
@@ -244,8 +237,7 @@ TEST(Registry, FunctionsHaveNamesForPeople) {
 
 TEST(Registry, AnotherProgramsFunctionIsATypedErrorThatNamesBoth) {
   const std::uint32_t index = detail::Registered<Add>::kIndex;
-  EXPECT_EQ(&detail::RequireFunction(index, detail::FunctionAt(index)->digest),
-            detail::FunctionAt(index));
+  EXPECT_EQ(&detail::RequireFunction(index, detail::FunctionAt(index)->digest), detail::FunctionAt(index));
   try {
     detail::RequireFunction(index, detail::FunctionAt(detail::Registered<Sum>::kIndex)->digest);
     FAIL();

@@ -31,11 +31,9 @@ struct RawList {
   const std::byte* data = nullptr;
   std::uint64_t count = 0;
   Loc loc;
-  bool in_block =
-      false;  // else the bytes lie inside a payload, and are copied when the list is sent on
+  bool in_block = false;  // else the bytes lie inside a payload, and are copied when the list is sent on
 };
-inline constexpr std::uint64_t kListInlineBytes =
-    1024;  // from here on a list gets a block of its own
+inline constexpr std::uint64_t kListInlineBytes = 1024;  // from here on a list gets a block of its own
 
 // Appends the head of a list and room for `count` elements; returns where to write them.
 std::byte* NewRawList(Encoder& to, std::uint64_t count, std::size_t size, std::size_t alignment);
@@ -99,10 +97,9 @@ class Array {
   }
 
  private:
-  static_assert(
-      detail::kIsRaw<T>,
-      "sheaf: Array<T> holds plain values only: numbers, enums, std::array and structs of these; "
-      "use std::vector<T> for anything else");
+  static_assert(detail::kIsRaw<T>,
+                "sheaf: Array<T> holds plain values only: numbers, enums, std::array and structs of these; "
+                "use std::vector<T> for anything else");
   static_assert(alignof(T) <= 64, "sheaf: Array<T> is aligned to 64 bytes at most");
   friend struct detail::ArrayAccess;
 

@@ -33,8 +33,7 @@ class TimeLeft {
   std::chrono::steady_clock::time_point end_;
 };
 // Waits until `count` of the refs are ready, or the time is up.
-inline void WaitForSome(const std::vector<const RefCore*>& refs, std::size_t count,
-                        Duration timeout) {
+inline void WaitForSome(const std::vector<const RefCore*>& refs, std::size_t count, Duration timeout) {
   if (count > refs.size()) count = refs.size();
   std::size_t ready = 0;
   for (const RefCore* ref : refs) ready += IsReady(*ref);
@@ -93,8 +92,7 @@ struct WaitResult {
 // Waits until `count` refs (or all, if there are fewer) are ready, or the time is up.
 // O(refs.size()) per call: to take results as they finish use Completions.
 template <class T>
-WaitResult<T> Wait(const std::vector<ObjectRef<T>>& refs, std::size_t count = 1,
-                   Duration timeout = kForever) {
+WaitResult<T> Wait(const std::vector<ObjectRef<T>>& refs, std::size_t count = 1, Duration timeout = kForever) {
   std::vector<const detail::RefCore*> cores;
   cores.reserve(refs.size());
   for (const auto& ref : refs) {

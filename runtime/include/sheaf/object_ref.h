@@ -54,9 +54,9 @@ class ObjectRef {
   // TimeoutError after `timeout`, ObjectLostError, WorkerDiedError and PoolLostError.
   T Get(Duration timeout = kForever) const {
     if (!core_.pin) detail::ThrowEmptyRef();
-    const detail::Stored stored = detail::Fetch(core_, timeout);
+    detail::Stored stored = detail::Fetch(core_, timeout);
     if (stored.error) detail::ThrowError(stored);
-    if constexpr (!std::is_void_v<T>) return detail::DecodeStored<T>(stored);
+    if constexpr (!std::is_void_v<T>) return detail::DecodeStored<T>(std::move(stored));
   }
   // Whether Get() would return, or throw the task's error, at once.
   bool Ready() const {
@@ -73,18 +73,15 @@ class ObjectRef {
   // std::vector<float>.
   template <class U>
   ObjectRef<U> As() const {
-    static_assert(
-        detail::SameStoredForm<T, U>,
-        "sheaf: As<U>() needs a type with the same stored form (std::vector<E>, Array<E>)");
+    static_assert(detail::SameStoredForm<T, U>,
+                  "sheaf: As<U>() needs a type with the same stored form (std::vector<E>, Array<E>)");
     return detail::RefAccess::Make<U>(core_);
   }
   explicit operator bool() const { return static_cast<bool>(core_.pin); }
 
  private:
-  static_assert(!std::is_reference_v<T> && !std::is_const_v<T>,
-                "sheaf: ObjectRef<T> takes a plain type");
-  static_assert(!std::is_pointer_v<T>,
-                "sheaf: a pointer means nothing in another process; store the value itself");
+  static_assert(!std::is_reference_v<T> && !std::is_const_v<T>, "sheaf: ObjectRef<T> takes a plain type");
+  static_assert(!std::is_pointer_v<T>, "sheaf: a pointer means nothing in another process; store the value itself");
   static_assert(!detail::kIsView<T>,
                 "sheaf: a view cannot be stored or returned: its bytes would not live long enough; "
                 "use Array<T>, std::vector<T> or std::string");
@@ -105,8 +102,7 @@ ObjectRef<std::tuple_element_t<I, std::tuple<T...>>> get(const ObjectRef<std::tu
 }  // namespace sheaf
 
 template <class... T>
-struct std::tuple_size<sheaf::ObjectRef<std::tuple<T...>>>
-    : std::integral_constant<std::size_t, sizeof...(T)> {};
+struct std::tuple_size<sheaf::ObjectRef<std::tuple<T...>>> : std::integral_constant<std::size_t, sizeof...(T)> {};
 template <std::size_t I, class... T>
 struct std::tuple_element<I, sheaf::ObjectRef<std::tuple<T...>>> {
   using type = sheaf::ObjectRef<std::tuple_element_t<I, std::tuple<T...>>>;

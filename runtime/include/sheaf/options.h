@@ -21,12 +21,10 @@ struct Amount {
 };
 
 struct TaskOptions {
-  std::string name =
-      {};           // what errors, traces and the dashboard call it; empty: the function's own name
-  Amount cpus = 1;  // slots it holds while it runs
-  int retries = 3;  // how often it may run again after a worker died; its own exceptions are final
-  Duration deadline =
-      kForever;  // from submission to completion; then its ref fails with TimeoutError
+  std::string name = {};         // what errors, traces and the dashboard call it; empty: the function's own name
+  Amount cpus = 1;               // slots it holds while it runs
+  int retries = 3;               // how often it may run again after a worker died; its own exceptions are final
+  Duration deadline = kForever;  // from submission to completion; then its ref fails with TimeoutError
 };
 
 }  // namespace sheaf

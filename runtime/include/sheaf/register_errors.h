@@ -38,9 +38,7 @@ void RegisterErrorType(const ErrorType& type);
 template <class E>
 consteval bool CheckError() {
   constexpr bool kMixes = std::is_class_v<E> && !std::is_final_v<E>;
-  static_assert(
-      kMixes,
-      "sheaf: RegisterErrors needs classes that are not final: a TaskInfo is mixed into them");
+  static_assert(kMixes, "sheaf: RegisterErrors needs classes that are not final: a TaskInfo is mixed into them");
   constexpr bool kPlain = !std::is_base_of_v<TaskInfo, E>;
   static_assert(kPlain, "sheaf: this error already carries its TaskInfo");
   return kMixes && kPlain;
@@ -79,8 +77,7 @@ namespace sheaf {
 template <class... E>
 bool RegisterErrors() {
   if constexpr ((detail::CheckError<E>() && ...)) {
-    (detail::RegisterErrorType({&typeid(E), &typeid(detail::WithTask<E>),
-                                &detail::ErrorForm<E>::WriteInFlight,
+    (detail::RegisterErrorType({&typeid(E), &typeid(detail::WithTask<E>), &detail::ErrorForm<E>::WriteInFlight,
                                 &detail::ErrorForm<E>::Raise}),
      ...);
   }

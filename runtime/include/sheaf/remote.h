@@ -33,9 +33,7 @@ class Caller<F, detail::Signature<R, P...>> {
  public:
   using Ref = ObjectRef<std::remove_cvref_t<R>>;
 
-  Ref operator()(Arg<std::remove_cvref_t<P>>... arguments) const {
-    return Submit({}, arguments...);
-  }
+  Ref operator()(Arg<std::remove_cvref_t<P>>... arguments) const { return Submit({}, arguments...); }
   // Too few arguments: say why, where a list of failed candidates would not.
   template <class... V>
     requires(sizeof...(V) < sizeof...(P))
@@ -47,8 +45,7 @@ class Caller<F, detail::Signature<R, P...>> {
   }
 
  protected:
-  static Ref Submit(const detail::SubmitOptions& options,
-                    const Arg<std::remove_cvref_t<P>>&... arguments) {
+  static Ref Submit(const detail::SubmitOptions& options, const Arg<std::remove_cvref_t<P>>&... arguments) {
     if constexpr ((detail::CheckParameter<P>() && ... && detail::CheckResult<R>())) {
       detail::Encoder encoder;
       (arguments.WriteTo(encoder), ...);
@@ -68,8 +65,7 @@ class TaskWith<F, detail::Signature<R, P...>> : Caller<F, detail::Signature<R, P
 
   explicit TaskWith(TaskOptions options) : options_(std::move(options)) {}
   Ref Remote(Arg<std::remove_cvref_t<P>>... arguments) const {
-    return this->Submit({options_.name, options_.cpus.value, options_.retries, options_.deadline},
-                        arguments...);
+    return this->Submit({options_.name, options_.cpus.value, options_.retries, options_.deadline}, arguments...);
   }
 
  private:

@@ -75,8 +75,7 @@ class Reader {
 
 namespace sheaf::detail {
 
-[[noreturn]] void ThrowNewerVersion(const std::type_info& type, std::uint32_t version,
-                                    std::uint32_t known);
+[[noreturn]] void ThrowNewerVersion(const std::type_info& type, std::uint32_t version, std::uint32_t known);
 
 template <class T>
 void WriteOwnForm(Encoder& to, const T& value) {
@@ -110,11 +109,8 @@ T ReadOwnForm(Decoder& from) {
                   "sheaf: a type with Fields() must be default constructible; else specialise "
                   "sheaf::Serializer<T>");
     T value;
-    std::apply(
-        [&from](auto&... field) {
-          ((field = Read<std::remove_cvref_t<decltype(field)>>(from)), ...);
-        },
-        T::Fields(value));
+    std::apply([&from](auto&... field) { ((field = Read<std::remove_cvref_t<decltype(field)>>(from)), ...); },
+               T::Fields(value));
     return value;
   }
 }

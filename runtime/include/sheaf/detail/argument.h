@@ -47,8 +47,7 @@ inline constexpr bool kIsRefListFor<std::vector<V, A>, std::vector<T, B>> = RefT
 
 // Passing a Derived for a Base would cut it.
 template <class V, class P>
-concept Slices =
-    std::is_class_v<V> && std::is_class_v<P> && !std::same_as<V, P> && std::is_base_of_v<P, V>;
+concept Slices = std::is_class_v<V> && std::is_class_v<P> && !std::same_as<V, P> && std::is_base_of_v<P, V>;
 template <class V, class P>
 concept ConvertsTo = std::convertible_to<V, P> && !Slices<std::remove_cvref_t<V>, P>;
 // What cannot be copied is given up: std::move(owner).
@@ -94,8 +93,7 @@ void WriteArgument(Encoder& to, const void* from) {
     WriteRaw<std::uint8_t>(to, kRefListTag);
     WriteRaw<std::uint64_t>(to, value.size());
     for (const auto& ref : value) {
-      WriteRefArgument(to, RefAccess::Core(ref),
-                       UnwrapDepth<typename V::value_type, typename P::value_type>());
+      WriteRefArgument(to, RefAccess::Core(ref), UnwrapDepth<typename V::value_type, typename P::value_type>());
     }
   }
 }
@@ -113,8 +111,7 @@ class Arg {
     requires(!std::same_as<std::remove_cvref_t<V>, Arg> && detail::ArgumentFor<V, P>)
   Arg(V&& value) {
     using D = std::remove_cvref_t<V>;
-    if constexpr (detail::SameStoredForm<D, P> || detail::RefTo<D, P> ||
-                  detail::kIsRefListFor<D, P>) {
+    if constexpr (detail::SameStoredForm<D, P> || detail::RefTo<D, P> || detail::kIsRefListFor<D, P>) {
       Point<D>(value);
     } else {
       Point<P>(converted_.emplace(std::forward<V>(value)));

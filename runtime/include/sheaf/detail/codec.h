@@ -161,15 +161,13 @@ constexpr void ExplainWhyNotSendable() {
   constexpr bool kCArray = std::is_array_v<T>;
   static_assert(!kCArray, "sheaf: C arrays cannot be sent; use std::array");
   constexpr bool kOther = !kPointer && !kIsView<T> && !kCArray;
-  static_assert(
-      !kOther || !std::is_aggregate_v<T>,
-      "sheaf: this struct has a base class, a C array or more than 32 fields and cannot be "
-      "taken apart; give it: static auto Fields(auto& self) { return std::tie(self.a, "
-      "self.b); }");
-  static_assert(
-      !kOther || std::is_aggregate_v<T>,
-      "sheaf: this type cannot be sent as it is; give it: static auto Fields(auto& self) { "
-      "return std::tie(self.a_, self.b_); } or specialise sheaf::Serializer<T>");
+  static_assert(!kOther || !std::is_aggregate_v<T>,
+                "sheaf: this struct has a base class, a C array or more than 32 fields and cannot be "
+                "taken apart; give it: static auto Fields(auto& self) { return std::tie(self.a, "
+                "self.b); }");
+  static_assert(!kOther || std::is_aggregate_v<T>,
+                "sheaf: this type cannot be sent as it is; give it: static auto Fields(auto& self) { "
+                "return std::tie(self.a_, self.b_); } or specialise sheaf::Serializer<T>");
 }
 
 template <class T>

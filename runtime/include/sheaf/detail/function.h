@@ -63,12 +63,10 @@ struct SignatureOf<R (*)(P...) noexcept> : SignatureOf<R (*)(P...)> {};
 template <class P>
 consteval bool CheckParameter() {
   using D = std::remove_cvref_t<P>;
-  constexpr bool kKept =
-      !std::is_lvalue_reference_v<P> || std::is_const_v<std::remove_reference_t<P>>;
-  static_assert(
-      kKept,
-      "sheaf: a task cannot take T&: it would change a copy; take const T& and return the "
-      "new value");
+  constexpr bool kKept = !std::is_lvalue_reference_v<P> || std::is_const_v<std::remove_reference_t<P>>;
+  static_assert(kKept,
+                "sheaf: a task cannot take T&: it would change a copy; take const T& and return the "
+                "new value");
   constexpr bool kValue = !std::is_pointer_v<D>;
   static_assert(kValue,
                 "sheaf: a task cannot take a pointer: it means nothing in another process; take a "
@@ -138,7 +136,6 @@ struct Registered {
   static const std::uint32_t kIndex;
 };
 template <auto F>
-const std::uint32_t Registered<F>::kIndex =
-    RegisterFunction(MakeFunction<F>(static_cast<TaskSignature<F>*>(nullptr)));
+const std::uint32_t Registered<F>::kIndex = RegisterFunction(MakeFunction<F>(static_cast<TaskSignature<F>*>(nullptr)));
 
 }  // namespace sheaf::detail

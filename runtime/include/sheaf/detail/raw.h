@@ -35,8 +35,7 @@ struct Serializer;
 namespace sheaf::detail {
 
 template <class T>
-concept HasSerializer =
-    requires(Writer& writer, const T& value) { Serializer<T>::Write(writer, value); };
+concept HasSerializer = requires(Writer& writer, const T& value) { Serializer<T>::Write(writer, value); };
 template <class T>
 concept HasFields = requires(T& value) { T::Fields(value); };
 template <class T>

@@ -65,8 +65,7 @@ template <class T>
 T Load(Decoder& from, std::size_t begin) {
   from.Seek(begin);
   if constexpr (kIsTuple<T>) {
-    return LoadTuple(from, begin, std::type_identity<T>{},
-                     std::make_index_sequence<std::tuple_size_v<T>>{});
+    return LoadTuple(from, begin, std::type_identity<T>{}, std::make_index_sequence<std::tuple_size_v<T>>{});
   } else {
     if constexpr (!kIsRef<T>) {
       const auto mark = ReadRaw<std::uint32_t>(from);
@@ -77,8 +76,8 @@ T Load(Decoder& from, std::size_t begin) {
 }
 
 template <class T>
-T DecodeStored(const Stored& stored) {
-  Decoder from(stored.payload, stored.pin);
+T DecodeStored(Stored stored) {
+  Decoder from(stored.payload, std::move(stored.pin));
   std::size_t begin = 0;
   if (stored.element != kWhole) begin = TupleOffset(from, 0, stored.element, 0);
   return Load<T>(from, begin);
