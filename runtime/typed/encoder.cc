@@ -113,9 +113,9 @@ std::size_t TupleOffset(Decoder& from, std::size_t begin, std::size_t index, std
   return ReadRaw<std::uint32_t>(from);
 }
 
-const Stored& DependencyAt(const Arguments& arguments, std::uint32_t index) {
+Stored&& DependencyAt(Arguments& arguments, std::uint32_t index) {
   if (index >= arguments.dependencies.size()) ThrowDamaged("an argument names no dependency");
-  return arguments.dependencies[index];
+  return std::move(arguments.dependencies[index]);
 }
 
 void ThrowBadArgument() { ThrowDamaged("an argument is of no known kind"); }

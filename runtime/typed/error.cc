@@ -1,6 +1,6 @@
 // Errors as stored forms: how an exception leaves a worker and is thrown again by Get().
 //
-//   u8 version, kind, task, i32 attempt, type, mangled type, message, via, then the bytes of a
+//   u8 version, kind, task, i32 attempt, u32 number, type, mangled type, message, via, then the bytes of a
 //   registered exception
 //
 // Texts are u32 length and bytes, cut at 16 KiB, so that storing an error needs no block of the
@@ -27,11 +27,13 @@ namespace {
 constexpr std::uint8_t kVersion = 1;
 constexpr std::size_t kTextMax = 16 * 1024;
 constexpr std::string_view kTaskError = "TaskError";
+constexpr std::uint32_t kUnregistered = ~std::uint32_t{0};
 
 struct ErrorRecord {
   std::string kind{kTaskError};
   std::string task;
   std::int32_t attempt = 1;
+  std::uint32_t number = kUnregistered;  // of the registered type
   std::string type, mangled, message, via;
 };
 
@@ -50,6 +52,7 @@ void WriteRecord(Encoder& to, const ErrorRecord& record) {
   WriteText(to, record.kind);
   WriteText(to, record.task);
   WriteRaw(to, record.attempt);
+  WriteRaw(to, record.number);
   WriteText(to, record.type);
   WriteText(to, record.mangled);
   WriteText(to, record.message);
@@ -61,6 +64,7 @@ ErrorRecord ReadRecord(Decoder& from) {
   record.kind = ReadText(from);
   record.task = ReadText(from);
   record.attempt = ReadRaw<std::int32_t>(from);
+  record.number = ReadRaw<std::uint32_t>(from);
   record.type = ReadText(from);
   record.mangled = ReadText(from);
   record.message = ReadText(from);
@@ -76,12 +80,28 @@ ErrorTypes& TheErrorTypes() {
   static ErrorTypes* const types = new ErrorTypes;  // never destroyed, as tasks may fail during exit
   return *types;
 }
-// By the mangled name of the type, or of the type mixed with its task.
-std::optional<ErrorType> FindErrorType(std::string_view mangled) {
+// The number of the type of an exception, or of the type mixed with its task. Compared as types, not by name: two
+// files may have an internal type of one name.
+std::uint32_t NumberOf(const std::type_info& thrown) {
   ErrorTypes& types = TheErrorTypes();
   const std::lock_guard lock(types.mutex);
+  for (std::size_t i = 0; i < types.types.size(); ++i) {
+    if (thrown == *types.types[i].thrown || thrown == *types.types[i].arrived) return static_cast<std::uint32_t>(i);
+  }
+  return kUnregistered;
+}
+ErrorType TypeAt(std::uint32_t number) {
+  ErrorTypes& types = TheErrorTypes();
+  const std::lock_guard lock(types.mutex);
+  return types.types[number];
+}
+// In another process of this program, which numbers them alike if it registered them alike; else the name decides.
+std::optional<ErrorType> FindErrorType(std::uint32_t number, std::string_view mangled) {
+  ErrorTypes& types = TheErrorTypes();
+  const std::lock_guard lock(types.mutex);
+  if (number < types.types.size() && mangled == types.types[number].thrown->name()) return types.types[number];
   for (const ErrorType& type : types.types) {
-    if (mangled == type.thrown->name() || mangled == type.arrived->name()) return type;
+    if (mangled == type.thrown->name()) return type;
   }
   return std::nullopt;
 }
@@ -169,7 +189,7 @@ std::string_view RuntimeKindInFlight() {
 void EncodeInFlight(const TaskIdentity& task, Encoder& out) {
   ErrorRecord record;
   const std::type_info* const thrown = abi::__cxa_current_exception_type();
-  const std::optional<ErrorType> registered = thrown ? FindErrorType(thrown->name()) : std::nullopt;
+  record.number = thrown ? NumberOf(*thrown) : kUnregistered;
   if (const std::optional<TaskInfo> earlier = InfoInFlight()) {
     // It came out of a Get: what failed first is what people look for.
     record.task = earlier->task;
@@ -183,13 +203,15 @@ void EncodeInFlight(const TaskIdentity& task, Encoder& out) {
     record.type = thrown ? ReadableType(thrown->name()) : "an exception of another language";
     record.message = MessageInFlight();
   }
-  if (registered) {
-    record.mangled = registered->thrown->name();
-  } else {
+  if (record.number == kUnregistered) {
     record.kind = RuntimeKindInFlight();
+    WriteRecord(out, record);
+    return;
   }
+  const ErrorType registered = TypeAt(record.number);
+  record.mangled = registered.thrown->name();
   WriteRecord(out, record);
-  if (registered) registered->write(out);
+  registered.write(out);
 }
 
 }  // namespace
@@ -215,6 +237,7 @@ void EncodeException(const TaskIdentity& task, Encoder& out) noexcept {
   WriteText(out, kTaskError);
   WriteText(out, name);
   WriteRaw<std::int32_t>(out, task.attempt);
+  WriteRaw(out, kUnregistered);
   WriteText(out, "unknown");
   WriteText(out, "");
   WriteText(out, "the exception itself could not be stored");
@@ -238,7 +261,7 @@ void ThrowError(const Stored& stored) {
   Decoder from(stored.payload, stored.pin);
   const ErrorRecord record = ReadRecord(from);
   if (!record.mangled.empty()) {
-    if (const std::optional<ErrorType> type = FindErrorType(record.mangled)) {
+    if (const std::optional<ErrorType> type = FindErrorType(record.number, record.mangled)) {
       type->raise(from, InfoOf(record));
     }
   }

@@ -25,12 +25,16 @@ class Coded : public std::exception {
  private:
   int code_ = 0;
 };
-const bool kRegistered = RegisterErrors<NoSuchPage, BadPixel, Coded>();
+struct BadArray {
+  Array<float> small, large;
+};
+const bool kRegistered = RegisterErrors<NoSuchPage, BadPixel, Coded, BadArray>();
 
 int ThrowStd(int) { throw std::out_of_range("index 7 of 3"); }
 int ThrowPage() { throw NoSuchPage("page 12"); }
 int ThrowPixel() { throw BadPixel{3, 4, std::vector<float>(1000, 1.f)}; }
 int ThrowCoded() { throw Coded(42); }
+int ThrowArray() { throw BadArray{ArrayBuilder<float>(2, 1.f).Seal(), ArrayBuilder<float>(2000, 2.f).Seal()}; }
 int ThrowInt() { throw 5; }
 int ThrowText() { throw std::string("plain text"); }
 int ThrowLong() { throw std::runtime_error(std::string(1 << 20, 'x')); }
@@ -100,6 +104,18 @@ TEST(RegisteredError, IsSentWhole) {
   EXPECT_EQ(pixel.y, 4);
   EXPECT_EQ(pixel.around.size(), 1000u);
   EXPECT_EQ(Catch<Coded>([] { Remote<ThrowCoded>().Get(); }).code(), 42);
+}
+
+TEST(RegisteredError, KeepsTheMemoryOfItsHandles) {
+  const auto blocks = in_process::LiveBlocks();
+  auto ref = Remote<ThrowArray>();
+  {
+    const auto error = Catch<BadArray>([&ref] { ref.Get(); });
+    ref = {};
+    EXPECT_EQ(error.small[1], 1.f);
+    EXPECT_EQ(error.large[1999], 2.f);
+  }
+  EXPECT_EQ(in_process::LiveBlocks(), blocks);
 }
 
 TEST(RegisteredError, StaysItselfThroughATaskThatLetsItPass) {

@@ -164,7 +164,8 @@ class Arg {
 namespace sheaf::detail {
 
 [[noreturn]] void ThrowBadArgument();
-const Stored& DependencyAt(const Arguments& arguments, std::uint32_t index);
+// To be taken: no two arguments share a dependency.
+Stored&& DependencyAt(Arguments& arguments, std::uint32_t index);
 
 // The value of the next argument.
 template <class T>

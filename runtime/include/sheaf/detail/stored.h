@@ -75,8 +75,9 @@ T Load(Decoder& from, std::size_t begin) {
   }
 }
 
+// Takes the pin over: a count less on the way to every value.
 template <class T>
-T DecodeStored(Stored stored) {
+T DecodeStored(Stored&& stored) {
   Decoder from(stored.payload, std::move(stored.pin));
   std::size_t begin = 0;
   if (stored.element != kWhole) begin = TupleOffset(from, 0, stored.element, 0);
