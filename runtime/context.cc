@@ -9,6 +9,7 @@
 #include "base/barrier.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "runtime/getter.h"
 #include "runtime/program.h"
 #include "sheaf/error.h"
 
@@ -118,6 +119,7 @@ Context::Context(Attached&& attached)
     if (made.base) peers_->AddSlab(*peers_->Find(client), control_->slab_count.load(), made.base);
     return made;
   });
+  submitter_->foreign_is_ready = [this](ForeignRoot* root) { return ForeignIsReady(*this, root); };
   submitter_->slots().AddSlab(slab);
   heap_->AddArena(arena);
 }

@@ -131,8 +131,29 @@ bool Submitter::InputsReadyLocked(const ObjectRoot& root) {
     if (hold.get()->kind == kObjectRoot &&
         static_cast<const ObjectRoot*>(hold.get())->phase != Phase::kReady)
       return false;
+    if (hold.get()->kind == kForeignRoot && foreign_is_ready &&
+        !foreign_is_ready(static_cast<ForeignRoot*>(hold.get())))
+      return false;
   }
   return true;
+}
+
+ObjectRoot* Submitter::RunnableLocked() {
+  constexpr int kLooks = 16;  // the queue is in submission order: what is ready is near its front
+  int looks = 0;
+  for (const QueuedTask& place : requeue_) {
+    ObjectRoot* root = Waiting(place);
+    if (root && InputsReadyLocked(*root)) return root;
+    if (++looks == kLooks) break;
+  }
+  while (!backlog_.empty() && !Waiting(backlog_.front())) backlog_.pop_front();
+  looks = 0;
+  for (const QueuedTask& place : backlog_) {
+    ObjectRoot* root = Waiting(place);
+    if (root && InputsReadyLocked(*root)) return root;
+    if (++looks == kLooks) break;
+  }
+  return nullptr;
 }
 
 // Urgent lanes take only what can run at once, so that nothing in them ever waits for what is behind it.

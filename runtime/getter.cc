@@ -271,11 +271,15 @@ bool ObjectIsReady(Context& context, const RefCore& ref) {
     context.submitter().PumpLocked();
     return context.submitter().FinishedLocked(*object);
   }
+  return ForeignIsReady(context, static_cast<ForeignRoot*>(root));
+}
+
+bool ForeignIsReady(Context& context, ForeignRoot* root) {
   Probed probed;
   try {
-    return TryForeign(context, static_cast<ForeignRoot*>(root), &probed);
+    return TryForeign(context, root, &probed);
   } catch (const ObjectLostError&) {
-    return true;  // Get says so
+    return true;
   }
 }
 

@@ -8,6 +8,7 @@ namespace sheaf::runtime {
 
 detail::Stored FetchObject(Context& context, const RefCore& ref, Duration timeout);
 bool ObjectIsReady(Context& context, const RefCore& ref);
+bool ForeignIsReady(Context& context, ForeignRoot* root);  // a lost one is ready: Get says so
 // The id under which other processes know the object that `root` stands for.
 ObjectId IdOf(Context& context, const Root& root);
 // Makes a Stored of a value found by Probe or in our own home slot; resolves a payload that lies in a block.

@@ -77,6 +77,8 @@ class Submitter {
   void PumpLocked();  // consume what has finished, push what waits, take back what is stuck
   void LowerWantLocked();  // nothing to do for a while: the pool may use our workers' slots for others
   void OpenPairLocked(const wire::OpenPair& message, store::Peer* peer);
+  // The first queued tasks whose inputs are there: what an idle worker runs itself. nullptr: none.
+  ObjectRoot* RunnableLocked();
   // Takes a task of our backlog for running it here. False: it is no longer there.
   bool TakeForInlineLocked(ObjectRoot* root);
   void FinishInlineLocked(ObjectRoot* root, std::uint32_t flags, std::span<const std::byte> payload,
@@ -125,6 +127,7 @@ class Submitter {
   }
   void RingLocked();  // own bell: local threads asleep must look
   std::function<void(IncomingRoot*)> on_incoming_free;  // set by the executor
+  std::function<bool(ForeignRoot*)> foreign_is_ready;    // set by the context
 
  private:
   ObjectRoot* AllocateLocked();

@@ -163,6 +163,7 @@ int Executor::Run() {
     }
     if (draining_.load(std::memory_order_acquire)) return 0;
     if (has_idle_work_.load(std::memory_order_acquire)) RunIdleWork();
+    if (ran == 0 && RunOwn()) ran = 1;
     if (ran > 0) {
       idle_since = 0;
       continue;
@@ -175,6 +176,17 @@ int Executor::Run() {
     Sleep();
     idle_since = NowNanos() - kIdleSpinNanos + 5'000;
   }
+}
+
+// Nobody else's work is ready. What this worker's tasks have submitted and nobody has taken, it runs itself: with one worker
+// nobody else could.
+bool Executor::RunOwn() {
+  runtime::ObjectRoot* root = nullptr;
+  {
+    runtime::Submitter::Lock lock(context_.submitter());
+    if (context_.submitter().has_backlog()) root = context_.submitter().RunnableLocked();
+  }
+  return root && RunInline(root);
 }
 
 std::uint32_t Executor::LookAt(InPair& pair) {
@@ -307,6 +319,13 @@ bool Executor::HasWork(bool* starved) {
   if (draining_.load(std::memory_order_acquire) || has_start_calls_.load(std::memory_order_acquire) ||
       has_idle_work_.load(std::memory_order_acquire))
     return true;
+  {
+    runtime::Submitter::Lock lock(context_.submitter());
+    if (context_.submitter().has_backlog()) {
+      if (context_.submitter().RunnableLocked()) return true;
+      *starved = true;
+    }
+  }
   const std::uint32_t end = pairs_end_.load(std::memory_order_acquire);
   for (std::uint32_t i = 0; i < end; ++i) {
     InPair* pair = pairs_[i].load(std::memory_order_acquire);
@@ -343,6 +362,7 @@ void Executor::Sleep() {
   {
     runtime::Submitter::Lock lock(context_.submitter());
     context_.CollectBells(&words);
+    ++context_.submitter().local_sleepers;  // a result of our own may make a queued task of ours ready
   }
   store::ControlHeader& control = *context_.control();
   sleep_value_ += 2;
@@ -357,6 +377,8 @@ void Executor::Sleep() {
   context_.EndAwaiting();
   control.asleep.store(0, std::memory_order_release);
   control.starved.store(0, std::memory_order_relaxed);
+  runtime::Submitter::Lock lock(context_.submitter());
+  --context_.submitter().local_sleepers;
 }
 
 }  // namespace sheaf::worker

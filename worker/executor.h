@@ -88,6 +88,7 @@ class Executor final : public runtime::TaskRunner {
   void EndPair(InPair& pair);
   void RunStartCalls();
   void RunIdleWork();
+  bool RunOwn();  // one of this worker's own queued tasks
   void Sleep();
   bool HasWork(bool* starved);
   bool StackLeft() const;
