@@ -4,6 +4,7 @@
 // A graph of `width` columns and many steps runs again and again with an ever smaller kernel. The
 // granularity of a run is wall time x cores / tasks; its efficiency is the time that the kernels alone
 // would take over that. METG is the granularity at 50 %, interpolated between the two sizes around it.
+// METG_SWEEP=1 in the environment shows every size on stderr.
 // Sheaf's program and the OpenMPI program share this file: the same kernel, sweep and definition.
 #pragma once
 
@@ -90,6 +91,10 @@ inline Metg FindMetg(int width, int cores, double ns_per_iteration,
     const double ideal = static_cast<double>(iterations) * ns_per_iteration;
     guess_ns = std::max(guess_ns / 2, ideal);
     const double ns = granularity(iterations), efficiency = ideal / ns;
+    if (std::getenv("METG_SWEEP")) {
+      std::fprintf(stderr, "%8lld iterations: kernel %9.3f us, granularity %9.3f us, %3.0f %%\n",
+                   static_cast<long long>(iterations), ideal / 1e3, ns / 1e3, efficiency * 100);
+    }
     if (efficiency >= 0.5) {
       held_ns = ns;
       held_efficiency = efficiency;

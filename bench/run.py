@@ -38,15 +38,17 @@ class Runner:
         try:
             process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                        stdin=subprocess.DEVNULL, text=True, env=self.env,
-                                       start_new_session=True)
+                                       process_group=0)
         except OSError as error:
             return None, f"{words[0]}: {error.strerror}"
         try:
             out, err = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
+        except BaseException as stopped:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-            return None, f"no result within {timeout} s"
+            if isinstance(stopped, subprocess.TimeoutExpired):
+                return None, f"no result within {timeout} s"
+            raise
         if process.returncode != 0:
             lines = [line for line in err.splitlines() if line.strip(" -")] or [""]
             return None, f"ended with {process.returncode}: {lines[-1][:200]}"
@@ -184,16 +186,21 @@ def measure(runner, keys, peers, rounds, results):
         if not programs:
             continue
         count = min(group.rounds, rounds) if rounds else group.rounds
+        begin = time.monotonic()
         for one in range(count):
             number += 1
-            print(f"\r\033[K{group.name} {one + 1}/{count}", end="", file=sys.stderr, flush=True)
+            if sys.stderr.isatty():
+                print(f"\r\033[K{group.name} {one + 1}/{count}", end="", file=sys.stderr, flush=True)
             line = runner.take(line_program)
             line_ns = line[LINE].get("p50")
             results.add(line, line_ns, number)
             for program in programs:
                 if one < program.rounds:
                     results.add(runner.take(program), line_ns, number)
-    print("\r\033[K", end="", file=sys.stderr)
+        if not sys.stderr.isatty():
+            print(f"{group.name}: {count} rounds, {time.monotonic() - begin:.1f} s", file=sys.stderr)
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
 
 
 def machine():
@@ -277,7 +284,11 @@ def main():
         print(f"note: the machine is busy (load {report['machine']['load_at_start']:.1f}); only "
               "ratios mean something", file=sys.stderr)
     keys = wanted_keys(only)
-    measure(runner, keys, options.peers, options.rounds, results)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        measure(runner, keys, options.peers, options.rounds, results)
+    except KeyboardInterrupt:
+        print("\nstopped early: what was taken so far", file=sys.stderr)
 
     for figure in FIGURES:
         if not only.search(figure.key):

@@ -9,8 +9,7 @@
 // `--count N` operations; bench/run.py runs get and put_1k with two counts under strace, and the
 // difference in system calls is what the operations cost.
 // Usage: store MODE [--count N]
-#include <cstring>
-
+#include "bench/copy.h"
 #include "bench/programs/driver.h"
 
 namespace {
@@ -63,7 +62,7 @@ void PutLarge(const std::string& key, std::size_t bytes, std::int64_t count,
     const auto begin = bench::NowNs();
     {
       ArrayBuilder<char> builder(bytes);
-      std::memcpy(builder.span().data(), source.data(), bytes);
+      bench::StreamCopy(builder.span().data(), source.data(), bytes);
       const auto ref = Put(std::move(builder).Seal());
       bench::Keep(ref);
     }
