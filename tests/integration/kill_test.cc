@@ -9,11 +9,14 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "runtime/context.h"
 #include "sheaf/sheaf.h"
+#include "worker/pool_view.h"
 
 namespace {
 
@@ -223,6 +226,15 @@ int DriverWhosePoolDies() {
   return 0;
 }
 
+std::optional<sheaf::PoolView> StatusOfThePool() {
+  struct {
+    sheaf::wire::Header header;
+  } ask{};
+  auto answer = sheaf::runtime::RequireContext().socket().Call(ask, sheaf::wire::Kind::kStatus);
+  if (!answer || answer->kind() != sheaf::wire::Kind::kStatusReply) return {};
+  return sheaf::PoolViewFromJson(answer->Tail<decltype(ask)>());
+}
+
 TEST_F(KillTest, DeliversEveryResultOnceUnderRandomKills) {
   const char* text = std::getenv("SHEAF_TEST_KILLS");
   const int kills = text ? std::atoi(text) : 100;
@@ -257,6 +269,22 @@ TEST_F(KillTest, DeliversEveryResultOnceUnderRandomKills) {
   }
   for (auto& [x, ref] : open) ASSERT_EQ(ref.Get(std::chrono::seconds(30)), x * x);
   for (auto& [x, ref] : arrays) ASSERT_EQ(ref.Get(std::chrono::seconds(30))[0], x);
+  // Nothing leaks: here, and in the pool once everybody has acknowledged the dead. A dead worker whose memory stayed
+  // would be at least its control segment, its slab and its arena.
+  open.clear();
+  arrays.clear();
+  auto& context = sheaf::runtime::RequireContext();
+  EXPECT_EQ(context.submitter().slots().live(), 0u);
+  EXPECT_EQ(context.heap().live_bytes(), 0u);
+  std::uint64_t bytes = ~0ull, bound = 0;
+  for (int i = 0; i < 1000 && bytes > bound; ++i) {
+    const auto view = StatusOfThePool();
+    ASSERT_TRUE(view);
+    bound = context.heap().segment_bytes() + static_cast<std::uint64_t>(view->workers_running + 3) * (8 << 20);
+    bytes = view->segment_bytes;
+    if (bytes > bound) std::this_thread::sleep_for(std::chrono::milliseconds(10));  // only while it still shrinks
+  }
+  EXPECT_LE(bytes, bound);
 }
 
 }  // namespace
