@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "cli/cluster_part.h"
 #include "cli/exit_code.h"
@@ -13,7 +14,10 @@
 
 namespace sheaf::cli {
 
-void RequireClusterPart(char* const*) {}
+void RequireClusterPart(char* const*) {
+  // gRPC writes its own account of every refused address to stderr; ours is enough, and this can be overridden.
+  setenv("GRPC_VERBOSITY", "NONE", 0);
+}
 
 scheduler::Outcome StartScheduler(
     const scheduler::SchedulerOptions& options,

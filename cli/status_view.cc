@@ -183,10 +183,11 @@ std::string HumanBytes(std::uint64_t bytes) {
     value /= 1024;
     ++unit;
   }
-  char text[32];
-  const bool whole = unit == 0 || value == static_cast<double>(static_cast<std::uint64_t>(value));
-  std::snprintf(text, sizeof text, whole ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
-  return text;
+  char number[32];
+  std::snprintf(number, sizeof number, "%.1f", value);
+  std::string text(number);
+  if (text.ends_with(".0")) text.resize(text.size() - 2);
+  return text + " " + kUnits[unit];
 }
 
 std::string HumanDuration(std::uint64_t ms) {
