@@ -146,7 +146,8 @@ def opens_with_a_comment(path, text):
     stem = path.rsplit(".", 1)[0]
     own = re.match(r'\s*#include "([^"]+)\.h"', text)
     is_told_in_header = path.endswith(".cc") and own and stem.endswith(own.group(1).split("/")[-1])
-    if not text.startswith("//") and not is_told_in_header:
+    is_test = path.startswith("tests/") and path.endswith("_test.cc")
+    if not text.startswith("//") and not is_told_in_header and not is_test:
         yield 1, "a file opens with what it is for, who runs it and what must hold"
     if path.endswith(".h") and not path.endswith("_body.h") and "#pragma once" not in text:
         yield 1, "no #pragma once"
@@ -175,8 +176,17 @@ def links_lead_somewhere(root, path, text):
     return found
 
 
+def quotes_the_example(readme, example):
+    """The README's program is the example as it is built and run, without its opening comment."""
+    quoted = re.search(r"```cpp\n(.*?)```", readme, re.S)
+    program = re.sub(r"\A(//.*\n)+", "", example)
+    if quoted and quoted.group(1).strip() == program.strip():
+        return []
+    return [("README.md", 1, "the program is not examples/hello_task.cc as it stands")]
+
+
 def nothing_forgotten(path, text, lists):
-    """A source file that no CMakeLists.txt of its folder or above names is never built."""
+    """A source file that no CMakeLists.txt of its folder or above names, and none elsewhere by its path, is never built."""
     name = pathlib.PurePosixPath(path)
     parts = name.parts
     for depth in range(len(parts) - 1, 0, -1):
@@ -186,6 +196,8 @@ def nothing_forgotten(path, text, lists):
         relative = "/".join(parts[depth:])
         if relative in listing or re.search(rf"\b{re.escape(name.stem)}\b", listing):
             return []
+    if any("/".join(parts[-2:]) in listing for listing in lists.values()):
+        return []
     return [(path, 1, "no CMakeLists.txt names this file: it is never built")]
 
 
@@ -227,6 +239,7 @@ def main():
     for path in files:
         if path.endswith(".md"):
             problems += links_lead_somewhere(root, path, (root / path).read_text())
+    problems += quotes_the_example((root / "README.md").read_text(), (root / "examples/hello_task.cc").read_text())
     headers = [f for f in sources if PUBLIC.match(f)] if options.headers else []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for found in pool.map(lambda header: compile_alone(root, options.headers, header), headers):

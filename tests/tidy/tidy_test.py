@@ -76,6 +76,14 @@ class Tidy(unittest.TestCase):
         self.assertEqual(tidy.nothing_forgotten("base/futex.cc", "", lists), [])
         self.assertEqual(tidy.nothing_forgotten("tests/base/futex_test.cc", "", lists), [])
         self.assertTrue(tidy.nothing_forgotten("base/forgotten.cc", "", lists))
+        lists["tests/base"] += "${PROJECT_SOURCE_DIR}/tests/support/fake.cc"
+        self.assertEqual(tidy.nothing_forgotten("tests/support/fake.cc", "", lists), [])
+
+    def test_the_readme_quotes_the_example(self):
+        example = "// What it is.\n#include <sheaf/sheaf.h>\nint main() {}\n"
+        self.assertEqual(tidy.quotes_the_example("a\n```cpp\n#include <sheaf/sheaf.h>\nint main() {}\n```\n", example), [])
+        self.assertTrue(tidy.quotes_the_example("a\n```cpp\nint main() {}\n```\n", example))
+        self.assertTrue(tidy.quotes_the_example("no program", example))
 
     def test_links_lead_somewhere(self):
         with tempfile.TemporaryDirectory() as folder:
