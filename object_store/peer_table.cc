@@ -7,10 +7,10 @@
 namespace sheaf::store {
 
 PeerTable::~PeerTable() {
-  for (auto& entry : peers_) Release(entry.exchange(nullptr));
+  for (auto& entry : peers_) Destroy(entry.exchange(nullptr));
 }
 
-void PeerTable::Release(Peer* peer) {
+void PeerTable::Destroy(Peer* peer) {
   if (!peer) return;
   for (auto& entry : peer->chunks_) {
     Peer::Chunk* chunk = entry.load();
@@ -107,13 +107,13 @@ void PeerTable::Unmap(std::uint32_t client, std::uint32_t segment) {
     munmap(base, chunk->bytes[segment % Peer::kChunk]);
 }
 
-void PeerTable::Forget(std::uint32_t client) {
+Peer* PeerTable::Detach(std::uint32_t client) {
   std::lock_guard lock(mutex_);
   auto& entry = peers_[IndexOf(client)];
   Peer* peer = entry.load(std::memory_order_acquire);
-  if (!peer || peer->client() != client) return;
+  if (!peer || peer->client() != client) return nullptr;
   entry.store(nullptr, std::memory_order_release);
-  Release(peer);
+  return peer;
 }
 
 }  // namespace sheaf::store

@@ -83,7 +83,10 @@ class PeerTable {
   const ControlHeader* ResolveControl(std::uint32_t client);
 
   void Unmap(std::uint32_t client, std::uint32_t segment);  // its owner dropped the segment
-  void Forget(std::uint32_t client);                        // unmaps everything of the client
+  // Takes the client out of the table at once, as its index may be lent again; what was mapped stays until Destroy, for
+  // threads that are still inside a look.
+  Peer* Detach(std::uint32_t client);
+  static void Destroy(Peer* peer);
 
   template <class F>
   void ForEach(F f) const {
@@ -94,7 +97,6 @@ class PeerTable {
 
  private:
   std::byte* OpenSegment(Peer& peer, std::uint32_t segment);
-  void Release(Peer* peer);
 
   Open open_;
   std::mutex mutex_;

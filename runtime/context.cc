@@ -228,7 +228,9 @@ void Context::Handle(Message message) {
           Submitter::Lock lock(*submitter_);
           submitter_->PeerForgottenLocked(peer);
         }
-        WhenUnobserved([this, peer] { peers_->Forget(peer); });
+        // The pool may lend the index again in its next message.
+        store::Peer* detached = peers_->Detach(peer);
+        WhenUnobserved([detached] { store::PeerTable::Destroy(detached); });
       }
       break;
     case wire::Kind::kSegmentGone:

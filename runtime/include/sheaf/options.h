@@ -8,8 +8,6 @@
 #include <string>
 #include <type_traits>
 
-#include "sheaf/detail/abi.h"
-
 namespace sheaf {
 
 // A quantity that any number converts to, narrowing or not: {.cpus = n} with an int, {.cpus = 0.5}.
@@ -21,10 +19,9 @@ struct Amount {
 };
 
 struct TaskOptions {
-  std::string name = {};         // what errors, traces and the dashboard call it; empty: the function's own name
-  Amount cpus = 1;               // slots it holds while it runs
-  int retries = 3;               // how often it may run again after a worker died; its own exceptions are final
-  Duration deadline = kForever;  // from submission to completion; then its ref fails with TimeoutError
+  std::string name = {};  // what errors and status call it; empty: the function's own name
+  Amount cpus = 1;        // CPUs it needs; InfeasibleError when the pool has fewer
+  int retries = 3;        // how often it may run again after a worker died; its own exceptions are final
 };
 
 }  // namespace sheaf

@@ -65,7 +65,7 @@ class TaskWith<F, detail::Signature<R, P...>> : Caller<F, detail::Signature<R, P
 
   explicit TaskWith(TaskOptions options) : options_(std::move(options)) {}
   Ref Remote(Arg<std::remove_cvref_t<P>>... arguments) const {
-    return this->Submit({options_.name, options_.cpus.value, options_.retries, options_.deadline}, arguments...);
+    return this->Submit({options_.name, options_.cpus.value, options_.retries}, arguments...);
   }
 
  private:
