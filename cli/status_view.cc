@@ -81,8 +81,7 @@ Facts FactsOf(const Row& row) {
     }
     facts.load = {count(own.slots),   count(own.slots_leased), count(own.workers_running),
                   count(own.workers_idle), count(own.clients), own.segment_bytes,
-                  own.budget_bytes,   own.tasks_executed,      own.tasks_waiting,
-                  own.workers_died};
+                  own.budget_bytes,   own.tasks_executed,      own.workers_died};
   }
   return facts;
 }
@@ -141,7 +140,6 @@ json LoadJson(const scheduler::PoolLoad& load) {
           {"segment_bytes", load.segment_bytes},
           {"budget_bytes", load.budget_bytes},
           {"tasks_executed", load.tasks_executed},
-          {"tasks_waiting", load.tasks_waiting},
           {"workers_died", load.workers_died}};
 }
 
@@ -227,8 +225,8 @@ std::string RenderTable(const MachineStatus& status) {
                      std::to_string(load.workers_running) + " (" +
                          std::to_string(load.workers_idle) + " idle)",
                      HumanBytes(load.segment_bytes) + " / " + HumanBytes(load.budget_bytes),
-                     std::to_string(load.tasks_executed), std::to_string(load.tasks_waiting),
-                     std::to_string(load.workers_died), Printable(facts.address)});
+                     std::to_string(load.tasks_executed), std::to_string(load.workers_died),
+                     Printable(facts.address)});
     if (row.own == nullptr) continue;
     for (const JobView& job : row.own->jobs) {
       jobs.push_back({Printable(facts.pool_id), std::to_string(job.driver_pid),
@@ -238,8 +236,8 @@ std::string RenderTable(const MachineStatus& status) {
   }
   if (!cells.empty()) {
     out += Table({{"POOL", false}, {"STATE", false}, {"PID", true}, {"LEASED", true},
-                  {"WORKERS", true}, {"MEMORY", true}, {"EXECUTED", true}, {"WAITING", true},
-                  {"DIED", true}, {"ADDRESS", false}},
+                  {"WORKERS", true}, {"MEMORY", true}, {"EXECUTED", true}, {"DIED", true},
+                  {"ADDRESS", false}},
                  cells);
   } else if (!status.clusters.empty()) {
     out += "no pools yet; start one with: sheaf pool start --scheduler " +

@@ -34,7 +34,6 @@ v1::PoolLoad ToMessage(const PoolLoad& load) {
   message.set_segment_bytes(load.segment_bytes);
   message.set_budget_bytes(load.budget_bytes);
   message.set_tasks_executed(load.tasks_executed);
-  message.set_tasks_waiting(load.tasks_waiting);
   message.set_workers_died(load.workers_died);
   return message;
 }
@@ -49,7 +48,6 @@ PoolLoad FromMessage(const v1::PoolLoad& message) {
   load.segment_bytes = message.segment_bytes();
   load.budget_bytes = message.budget_bytes();
   load.tasks_executed = message.tasks_executed();
-  load.tasks_waiting = message.tasks_waiting();
   load.workers_died = message.workers_died();
   return load;
 }

@@ -25,7 +25,7 @@ struct PoolLoad {
   std::uint32_t workers_running = 0, workers_idle = 0;
   std::uint32_t clients = 0;
   std::uint64_t segment_bytes = 0, budget_bytes = 0;
-  std::uint64_t tasks_executed = 0, tasks_waiting = 0, workers_died = 0;
+  std::uint64_t tasks_executed = 0, workers_died = 0;
   friend bool operator==(const PoolLoad&, const PoolLoad&) = default;
 };
 

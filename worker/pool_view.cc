@@ -59,7 +59,6 @@ std::string ToJson(const PoolView& view) {
                     {"segment_bytes", view.segment_bytes},
                     {"budget_bytes", view.budget_bytes},
                     {"tasks_executed", view.tasks_executed},
-                    {"tasks_waiting", view.tasks_waiting},
                     {"workers_died", view.workers_died},
                     {"jobs_total", view.jobs.size()},
                     {"jobs", jobs}};
@@ -85,7 +84,6 @@ std::optional<PoolView> PoolViewFromJson(std::string_view text) {
       Read(in, "segment_bytes", &view.segment_bytes) &&
       Read(in, "budget_bytes", &view.budget_bytes) &&
       Read(in, "tasks_executed", &view.tasks_executed) &&
-      Read(in, "tasks_waiting", &view.tasks_waiting) &&
       Read(in, "workers_died", &view.workers_died);
   if (!ok) return std::nullopt;
   const auto jobs = in.find("jobs");

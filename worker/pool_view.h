@@ -38,7 +38,6 @@ struct PoolView {
   std::uint64_t segment_bytes = 0;  // shared memory that the pool has lent or keeps
   std::uint64_t budget_bytes = 0;
   std::uint64_t tasks_executed = 0;
-  std::uint64_t tasks_waiting = 0;
   std::uint64_t workers_died = 0;
   std::vector<JobView> jobs;
 };

@@ -27,7 +27,6 @@ scheduler::PoolLoad LoadOf(const PoolView& view) {
   load.segment_bytes = view.segment_bytes;
   load.budget_bytes = view.budget_bytes;
   load.tasks_executed = view.tasks_executed;
-  load.tasks_waiting = view.tasks_waiting;
   load.workers_died = view.workers_died;
   return load;
 }

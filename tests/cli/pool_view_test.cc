@@ -27,7 +27,6 @@ PoolView Full() {
   view.segment_bytes = std::uint64_t{1} << 40;
   view.budget_bytes = std::uint64_t{1} << 41;
   view.tasks_executed = 1000;
-  view.tasks_waiting = 4;
   view.workers_died = 1;
   view.jobs.push_back({77, "/home/a/train", 5, 1000, 1 << 20});
   return view;
