@@ -34,6 +34,7 @@ Running DriverWithAWorker(const PoolProcess& pool) {
   const auto pair = driver.Await(Kind::kOpenOut);
   const auto& entry = driver.page().clients[pair->As<wire::OpenPair>().peer & (limits::kClientsMax - 1)];
   const pid_t worker = static_cast<pid_t>(entry.pid.load());
+  if (worker <= 0) std::abort();  // kill(0) would mean ourselves
   return {std::move(driver), worker};
 }
 
@@ -49,7 +50,9 @@ TEST(Supervisor, TakesEverybodyWithItWhenItIsKilled) {
 TEST(Supervisor, EndsWithTheWorkersWhenThePoolIsKilled) {
   PoolProcess pool;
   Running running = DriverWithAWorker(pool);
-  kill(pool.pool(), SIGKILL);
+  const pid_t daemon = pool.pool();
+  ASSERT_GT(daemon, 0);
+  kill(daemon, SIGKILL);
   EXPECT_EQ(pool.AwaitExit(), 1);
   EXPECT_FALSE(ProcessExists(running.worker));
   EXPECT_TRUE(running.driver.AwaitClosed());
@@ -88,6 +91,61 @@ TEST(Supervisor, EndsAnEmbeddedPoolWithItsDriver) {
   EXPECT_EQ(waitpid(supervisor, &status, 0), supervisor);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
+
+#if SHEAF_FAILPOINTS
+// A pool that dies at any of its named steps takes its workers along, and its clients see the end of their sockets.
+TEST(PoolDeath, AtEveryNamedStepLeavesNobodyBehind) {
+  for (const char* step : {"pool.page.before_write", "pool.page.before_write=kill@5", "pool.gone.before_send",
+                           "pool.pair.half_open", "pool.segment.before_answer"}) {
+    const std::string armed = std::string("SHEAF_FP=") + step + (std::strchr(step, '=') ? "" : "=kill");
+    PoolProcess pool({.environment = {armed}});
+    TestClient driver = TestClient::Connect(pool.path());
+    pid_t worker = 0;
+    const auto answer = driver.Attach(Role::kDriver);
+    if (answer && answer->kind() == Kind::kWelcome) {
+      driver.Send(Kind::kWant, wire::Want{{}, 1, 1000});
+      driver.Send(Kind::kMakeSegment, wire::MakeSegment{{}, wire::SegmentKind::kLarge, 0, 4096}, 3);
+      if (const auto pair = driver.Await(Kind::kOpenOut)) {
+        const std::uint32_t peer = pair->As<wire::OpenPair>().peer;
+        worker = static_cast<pid_t>(driver.page().clients[peer & (limits::kClientsMax - 1)].pid.load());
+        if (worker > 0) kill(worker, SIGKILL);
+      }
+    }
+    EXPECT_TRUE(driver.AwaitClosed()) << step;
+    EXPECT_EQ(pool.AwaitExit(), 1) << step;
+    if (worker) {
+      EXPECT_FALSE(ProcessExists(worker)) << step;
+    }
+  }
+}
+
+TEST(PoolDeath, IsNotCausedByAMachineWithoutMemory) {
+  // Page, then control, slab and arena of the first spare set, then this segment.
+  PoolProcess pool({.environment = {"SHEAF_FP=pool.segment.populate=error(28)@5"}});
+  TestClient driver = TestClient::Connect(pool.path());
+  ASSERT_TRUE(driver.Attach(Role::kDriver));
+  bool refused = false;
+  for (int i = 0; i < 5 && !refused; ++i) {
+    const auto answer = driver.Make(wire::SegmentKind::kLarge, 4096);
+    ASSERT_TRUE(answer);
+    refused = answer->kind() == Kind::kRefused;
+    if (refused) {
+      EXPECT_EQ(answer->As<wire::Refused>().why, wire::Refusal::kOutOfMemory);
+    }
+  }
+  EXPECT_EQ(driver.Make(wire::SegmentKind::kLarge, 4096)->kind(), Kind::kSegmentMade);
+}
+
+TEST(PoolDeath, IsNotCausedByWorkersThatCannotBeStarted) {
+  PoolProcess pool({.environment = {"SHEAF_FP=pool.spawn=error(11)"}});
+  TestClient driver = TestClient::Connect(pool.path());
+  ASSERT_TRUE(driver.Attach(Role::kDriver));
+  driver.Send(Kind::kWant, wire::Want{{}, 1, 1000});
+  const auto refused = driver.Await(Kind::kRefused);
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(refused->As<wire::Refused>().why, wire::Refusal::kSpawnFailed);
+}
+#endif
 
 // The child writes what it finds about itself to its standard output.
 TEST(ChildStart, GivesTheChildItsDescriptorsDirectoryAndSafety) {
