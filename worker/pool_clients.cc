@@ -89,6 +89,10 @@ void PoolServer::Attach(Connection& connection, std::uint64_t request, AttachMes
   const bool driver = attach.role == wire::Role::kDriver;
   const auto refuse = [&](Refusal why, std::string_view text) {
     Refuse(connection, request, why, text);
+    // The job's driver is told this, not that a process of it ended with some code.
+    if (const auto at = spawns_.find(connection.spawn); at != spawns_.end()) {
+      last_spawn_failure_ = at->second.refused = text;
+    }
     Cut(connection, text);
   };
   if (connection.client) return refuse(Refusal::kInvalid, "already attached");

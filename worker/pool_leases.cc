@@ -56,7 +56,8 @@ void PoolServer::Carry(const lease::Action& action) {
                      Send(*to, Kind::kClosed, 0, wire::PairName{{}, a.submitter, a.in_region, a.out_region, 0});
                    }
                  },
-                 [&](const lease::StopWorker& a) { DrainWorker(a.worker, now_ + kDrainWorker); },
+                 // What it has begun may take as long as it takes, unless the pool itself ends.
+                 [&](const lease::StopWorker& a) { DrainWorker(a.worker, stop_at_); },
                  [&](const lease::Refuse& a) { RefuseWant(a); },
              },
              action);
@@ -99,7 +100,7 @@ void PoolServer::RefuseWant(const lease::Refuse& refusal) {
                         ": lower TaskOptions.cpus, or start the pool with more --workers");
     case lease::Reason::kSpawnFailed:
       return Refuse(*to, 0, wire::Refusal::kSpawnFailed,
-                    "five processes in a row ended before they were ready; their error output says why" +
+                    "its processes ended before they were ready, several in a row; their error output says why" +
                         (last_spawn_failure_.empty() ? "" : " (the last one: " + last_spawn_failure_ + ")"));
     case lease::Reason::kStopping:
       return Refuse(*to, 0, wire::Refusal::kStopping, "the pool is stopping");
@@ -246,7 +247,7 @@ void PoolServer::WorkerExited(const wire::Exited& exited) {
     Closed(*connection);
   }
   if (!was_ready) {  // the lease core ignores those that it gave up itself
-    last_spawn_failure_ = DescribeExit(exited.status);
+    if (spawn.refused.empty()) last_spawn_failure_ = DescribeExit(exited.status);
     Tell(lease::SpawnFailed{spawn_number, 0});
   }
   if (stopping_ && spawns_.empty()) ended_ = true;

@@ -56,7 +56,6 @@ class PoolServer {
   using Now = std::int64_t;  // nanoseconds of the monotonic clock
   static constexpr Now kMilli = 1'000'000;
   static constexpr Now kAttachMax = 30'000 * kMilli;    // a connection that does not attach
-  static constexpr Now kDrainWorker = 5'000 * kMilli;   // an idle worker that was asked to exit
   static constexpr Now kDrainJob = 1'000 * kMilli;      // a worker whose driver said goodbye
   static constexpr Now kDrainOrphan = 200 * kMilli;     // a worker whose driver died
   static constexpr Now kViewInterval = 500 * kMilli;
@@ -109,6 +108,7 @@ class PoolServer {
     pid_t pid = 0;
     ClientId client = 0;
     bool kill = false;
+    std::string refused;  // why its attach was refused
   };
   struct Making {
     ClientId owner;

@@ -19,6 +19,7 @@
 #include "base/failpoint.h"
 #include "base/packet_socket.h"
 #include "worker/child_start.h"
+#include "worker/client_link.h"
 #include "worker/pool_messages.h"
 
 namespace sheaf {
@@ -42,8 +43,8 @@ class Supervisor {
   void Reap();
   void Stop();
   void Send(std::span<const std::byte> bytes) {
-    // The pool reads at once; if it does not, it is dead or stuck, and waiting for it costs nothing.
-    if (SendPacket(socket_.get(), bytes, {}, true) != PacketResult::kOk) socket_.Reset();
+    // Never waits: a pool that is stuck must not keep this process from killing it.
+    if (!link_.Send(bytes, {}, NowNanos())) link_ = ClientLink(Fd());
   }
   template <typename T>
   void SendStruct(T message, Kind kind) {
@@ -53,7 +54,7 @@ class Supervisor {
 
   const SupervisorOptions& options_;
   Fd signals_;
-  Fd socket_;
+  ClientLink link_{Fd()};  // to the pool
   pid_t pool_ = 0;
   bool pool_gone_ = false;
   bool stopping_ = false;
@@ -68,7 +69,7 @@ bool Supervisor::StartPool() {
     std::perror("sheaf supervisor: socketpair");
     return false;
   }
-  socket_ = Fd(pair[0]);
+  link_ = ClientLink(Fd(pair[0]));
   Fd pool_end(pair[1]);
   const char* path = options_.executable.empty() ? "/proc/self/exe" : options_.executable.c_str();
   Fd executable(open(path, O_RDONLY | O_CLOEXEC));
@@ -102,7 +103,8 @@ int Supervisor::Run() {
   signals_ = Fd(signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_ || !StartPool()) return 1;
   while (!pool_gone_) {
-    pollfd waits[2] = {{signals_.get(), POLLIN, 0}, {socket_.get(), POLLIN, 0}};
+    pollfd waits[2] = {{signals_.get(), POLLIN, 0}, {link_.fd(), POLLIN, 0}};
+    if (link_.pending()) waits[1].events |= POLLOUT;
     int timeout = -1;
     if (kill_at_ != INT64_MAX) {
       timeout = static_cast<int>(std::max<std::int64_t>(0, (kill_at_ - NowNanos()) / kMilli + 1));
@@ -111,7 +113,8 @@ int Supervisor::Run() {
     if (ready < 0 && errno != EINTR) break;
     if (NowNanos() >= kill_at_) kill(pool_, SIGKILL), kill_at_ = INT64_MAX;
     if (ready <= 0) continue;
-    if (waits[1].revents) HandlePool();
+    if ((waits[1].revents & POLLOUT) && !link_.Flush(NowNanos())) link_ = ClientLink(Fd());
+    if (waits[1].revents & ~POLLOUT) HandlePool();
     if (waits[0].revents) HandleSignals();
   }
   // Everybody else ends with us: killed here, so that none of them outlives the exit code.
@@ -171,10 +174,10 @@ void Supervisor::Reap() {
 void Supervisor::HandlePool() {
   Packet packet;
   // One packet a turn, so that deaths are not kept waiting by a burst of spawns.
-  switch (ReceivePacket(socket_.get(), limits::kWireBytesMax + 4096, false, &packet)) {
+  switch (ReceivePacket(link_.fd(), limits::kWireBytesMax + 4096, false, &packet)) {
     case PacketResult::kOk: break;
     case PacketResult::kAgain: return;
-    default: socket_.Reset(); return;  // its exit follows
+    default: link_ = ClientLink(Fd()); return;  // its exit follows
   }
   wire::Header header;
   if (packet.bytes.size() < sizeof header) return;

@@ -198,8 +198,23 @@ TEST(PoolServer, RefusesTheJobWhoseWorkersNeverBecomeReady) {
     const auto refused = driver.Await(Kind::kRefused);
     ASSERT_TRUE(refused) << behaviour;
     EXPECT_EQ(WhyRefused(refused), Refusal::kSpawnFailed) << behaviour;
+    const std::string text = refused->Tail<wire::Refused>();
+    if (behaviour == std::string("dies-early")) {
+      EXPECT_NE(text.find("exited with code 7"), std::string::npos) << text;
+    } else if (behaviour == std::string("other-program")) {
+      EXPECT_NE(text.find("build ids differ"), std::string::npos) << text;
+    }
   }
   EXPECT_FALSE(StatusOf(pool.path()).empty());
+}
+
+TEST(PoolServer, SaysThatMemoryIsWhyNoWorkerStarts) {
+  PoolProcess pool({.store_bytes = 2ull << 20});  // room for a driver, not for a worker
+  TestClient driver = Driver(pool);
+  Want(driver, 1);
+  const auto refused = driver.Await(Kind::kRefused);
+  ASSERT_EQ(WhyRefused(refused), Refusal::kSpawnFailed);
+  EXPECT_NE(refused->Tail<wire::Refused>().find("--store"), std::string::npos) << refused->Tail<wire::Refused>();
 }
 
 TEST(PoolServer, RefusesATaskWiderThanThePool) {
