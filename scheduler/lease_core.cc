@@ -84,9 +84,8 @@ void LeaseCore::On(const Blocked& event, Time) {
 void LeaseCore::On(const ClientDied& event, Time) {
   const auto found = clients_.find(event.client);
   if (found == clients_.end()) return;
-  const ClientView dead = found->second;
-  if (!dead.worker) EndJob(event.client);
-  clients_.erase(event.client);
+  if (!found->second.worker) return EndJob(event.client);
+  clients_.erase(found);
   BreakPairs(event.client);
 }
 
@@ -141,10 +140,12 @@ void LeaseCore::EndJob(Client job) {
   found->second.ended = true;
   found->second.next_spawn = 0;
   std::erase(turns_, job);
+  clients_.erase(job);
+  BreakPairs(job);
   for (auto& [id, client] : clients_) {
     if (client.job != job) continue;
     client.want = 0;
-    if (client.worker) Stop(id);
+    Stop(id);
   }
   std::erase_if(spawns_, [&](const auto& spawn) {
     if (spawn.second.job != job) return false;

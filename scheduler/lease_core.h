@@ -34,7 +34,7 @@ namespace sheaf::lease {
 struct JobStarted {  // a driver has attached; its id is the job's
   Client job = 0;
 };
-struct JobEnded {  // the driver left or died: its workers are stopped, its pairs are void
+struct JobEnded {  // the driver left or died: it is a client no more, its workers are stopped
   Client job = 0;
 };
 struct WorkerReady {  // the process of that spawn has attached

@@ -178,10 +178,12 @@ void PoolCore::Died(ClientId client, std::int32_t status, Actions* actions) {
   entry->state = ClientState::kDead;
   actions->push_back(pool::WriteState{client, ClientState::kDead});
   for (const auto& [id, peer] : clients_) {
-    if (!known || id == client || peer.job != entry->job || peer.state != ClientState::kAlive) continue;
+    if (!known || id == client || peer.job != entry->job || peer.state == ClientState::kStarting) continue;
     // A driver that said goodbye reads nothing any more.
     if (peer.left) continue;
     entry->waiting.insert(id);
+    // The memory of one that died before may name ours; it answers by being forgotten.
+    if (peer.state == ClientState::kDead) continue;
     actions->push_back(pool::SendGone{id, client, status});
   }
   if (entry->role == Role::kDriver && !entry->left) {
