@@ -1,5 +1,4 @@
-// The parts of Encoder and Decoder that know of no memory but their own, and the stored form of raw
-// lists.
+// The parts of Encoder and Decoder that know of no memory but their own, and the stored form of raw lists.
 //
 // A raw list: u8 kind, u64 count, then either the elements, aligned to at most 16 bytes from the
 // payload's start, or the record of a block. Lists of more than 1 KiB, and those that need more

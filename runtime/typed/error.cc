@@ -229,8 +229,7 @@ void EncodeException(const TaskIdentity& task, Encoder& out) noexcept {
     return;
   } catch (...) {
   }
-  // The exception could not be stored: say at least where it was. Fits the encoder without an
-  // allocation.
+  // The exception could not be stored: say at least where it was. Fits the encoder without an allocation.
   out.Clear();
   const std::string_view name = std::string_view(task.task).substr(0, 64);
   WriteRaw(out, kVersion);

@@ -52,8 +52,7 @@ std::size_t ClosingBracket(const std::string& text, std::size_t open) {
   return std::string::npos;
 }
 
-// Removes ", <argument>..." where the argument begins with `begin`: allocators, comparators,
-// hashes.
+// Removes ", <argument>..." where the argument begins with `begin`: allocators, comparators, hashes.
 void DropArguments(std::string& text, std::string_view begin) {
   for (std::size_t at = 0; (at = text.find(begin, at)) != std::string::npos;) {
     const std::size_t close = ClosingBracket(text, at + begin.size() - 1);
@@ -98,8 +97,7 @@ std::string ReadableFunctionName(std::string_view mangled) {
   if (text.starts_with(kBegin) && text.ends_with('>')) {
     text = text.substr(kBegin.size(), text.size() - kBegin.size() - 1);
   }
-  // A lambda is named by its closure, "main::{lambda(int)#1}{}"; a function as "&Add(int, int)" or
-  // "(&Add)".
+  // A lambda is named by its closure, "main::{lambda(int)#1}{}"; a function as "&Add(int, int)" or "(&Add)".
   if (text.ends_with("{}")) text.resize(text.size() - 2);
   if (text.starts_with('&')) text.erase(0, 1);
   if (text.starts_with("(&") && text.ends_with(')')) text = text.substr(2, text.size() - 3);
@@ -149,8 +147,7 @@ const Function& RequireFunction(std::uint32_t index, std::uint64_t digest) {
                                 "; the driver runs another build: start both from one executable");
   }
   if (function->digest != digest) {
-    // The same function may have another number here, if the two programs were linked in another
-    // order.
+    // The same function may have another number here, if the two programs were linked in another order.
     const std::uint32_t count = FunctionCount();
     for (std::uint32_t i = 0; i < count; ++i) {
       const Function* other = FunctionAt(i);

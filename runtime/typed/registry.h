@@ -17,8 +17,7 @@ const Function* FunctionAt(std::uint32_t index);
 std::uint32_t FunctionCount();
 
 // The function to run for a task submitted as (index, digest). Throws FunctionNotFoundError when
-// the table has no such entry, TypeMismatchError when the entry is another function; both say what
-// is there.
+// the table has no such entry, TypeMismatchError when the entry is another function; both say what is there.
 const Function& RequireFunction(std::uint32_t index, std::uint64_t digest);
 
 // "Add" for a mangled name of FunctionTag<&Add>, "main::{lambda}" and the like for others.

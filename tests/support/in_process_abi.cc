@@ -1,10 +1,8 @@
-// The runtime's side of detail/abi.h in one process and without shared memory, for tests of the
-// typed layer.
+// The runtime's side of detail/abi.h in one process and without shared memory, for tests of the typed layer.
 //
 // A task runs when it is submitted, or when the test says so; its result is kept as the payload
 // that it wrote, so every value passes through its stored form as it would between processes.
-// Waiting for a task that nobody will run is a TimeoutError at once: no test sleeps.
-// Single-threaded.
+// Waiting for a task that nobody will run is a TimeoutError at once: no test sleeps. Single-threaded.
 #include "tests/support/in_process_abi.h"
 
 #include <deque>
@@ -193,9 +191,8 @@ WritableBlock::WritableBlock(std::uint64_t size) {
 
 RefCore Submit(std::uint32_t function, Encoder& arguments, const SubmitOptions& options) {
   World& world = TheWorld();
-  world.last = {
-      std::string(options.name), options.cpus, options.retries, options.deadline, arguments.dependencies().size(),
-      arguments.payload().size()};
+  world.last = {std::string(options.name), options.cpus, options.retries, arguments.dependencies().size(),
+                arguments.payload().size()};
   const std::string name =
       options.name.empty() ? ReadableFunctionName(FunctionAt(function)->name) : std::string(options.name);
   FakeTask task{function, name, NewObject(arguments.payload(), std::move(arguments.holds()), true),

@@ -19,12 +19,11 @@ std::size_t WaitingTasks();
 std::size_t LiveBlocks();
 std::size_t LiveObjects();
 
-// The options of the last Submit, and how often a payload was decoded through a block.
+// The last Submit.
 struct LastSubmit {
   std::string name;
   double cpus = 0;
   int retries = 0;
-  Duration deadline{};
   std::size_t dependencies = 0;
   std::size_t payload_bytes = 0;
 };

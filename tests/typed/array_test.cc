@@ -1,5 +1,4 @@
-// Array and ArrayBuilder: handles on shared memory, and the stored form that they share with
-// vectors.
+// Array and ArrayBuilder: handles on shared memory, and the stored form that they share with vectors.
 #include <gtest/gtest.h>
 
 #include <numeric>

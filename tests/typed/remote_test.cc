@@ -180,7 +180,6 @@ TEST(Remote, OptionsReachTheRuntime) {
   EXPECT_EQ(in_process::Last().name, "sum");
   EXPECT_EQ(in_process::Last().cpus, 2);
   EXPECT_EQ(in_process::Last().retries, 0);
-  EXPECT_EQ(in_process::Last().deadline, kForever);
   EXPECT_EQ((Task<Sum>({}).Remote({1, 2}).Get()), 3);
   EXPECT_EQ(in_process::Last().retries, 3);
 }

@@ -1,11 +1,12 @@
-// Array<T>: an immutable run of plain values in shared memory, and ArrayBuilder<T>, which makes one
-// in place.
+// Array<T>: an immutable run of plain values in shared memory, and ArrayBuilder<T>, which makes one in place.
 //
 // An Array is a handle: copying it costs a count, and so does sending it to a task or returning it
 // from one. The bytes live as long as any handle on them, in any process. Nothing that views them
 // outlives its handle unnoticed: accessors refuse temporaries, and there is no begin() or end() by
-// which a span could be made of one. Thread-safety: as std::shared_ptr<const T[]>. Standard library
-// only: users compile this file.
+// which a span could be made of one.
+// Thread-safety: as std::shared_ptr<const T[]>.
+//
+// Standard library only: users compile this file.
 #pragma once
 
 #include <cstddef>
@@ -39,8 +40,7 @@ inline constexpr std::uint64_t kListInlineBytes = 1024;  // from here on a list 
 std::byte* NewRawList(Encoder& to, std::uint64_t count, std::size_t size, std::size_t alignment);
 // Appends `list`: by naming its block, or by a copy.
 void WriteRawList(Encoder& to, const RawList& list, std::size_t size, std::size_t alignment);
-// Reads a list in place. `view`: the bytes will be used where they are, so they must be aligned and
-// kept alive.
+// Reads a list in place. `view`: the bytes will be used where they are, so they must be aligned and kept alive.
 RawList TakeRawList(Decoder& from, std::size_t size, std::size_t alignment, bool view);
 [[noreturn]] void ThrowArrayTooLarge(std::size_t count, std::size_t size);
 [[noreturn]] void ThrowOutOfRange(std::size_t begin, std::size_t end, std::size_t size);
@@ -106,8 +106,7 @@ class Array {
   detail::RawList list_;
 };
 
-// A private, writable array. Seal() turns it into an Array without a copy; dropped unsealed, it is
-// freed.
+// A private, writable array. Seal() turns it into an Array without a copy; dropped unsealed, it is freed.
 template <class T>
 class ArrayBuilder {
  public:

@@ -1,5 +1,7 @@
 // Waiting for many results: in the order in which they finish, for the first few, or for all.
 //
+//
+//
 // Standard library only: users compile this file.
 #pragma once
 
@@ -105,8 +107,7 @@ WaitResult<T> Wait(const std::vector<ObjectRef<T>>& refs, std::size_t count = 1,
   return result;
 }
 
-// All values, in the order of the refs. Throws what the first failed one threw. `timeout` is for
-// all together.
+// All values, in the order of the refs. Throws what the first failed one threw. `timeout` is for all together.
 template <class T>
 std::vector<T> Get(const std::vector<ObjectRef<T>>& refs, Duration timeout = kForever) {
   const detail::TimeLeft left(timeout);

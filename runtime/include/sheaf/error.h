@@ -3,7 +3,9 @@
 // An exception of a task reaches Get() as the type it was thrown as, mixed with TaskInfo, where
 // that type was given to RegisterErrors (sheaf/register_errors.h), and as TaskError otherwise.
 // Errors of the runtime that befell a task carry a TaskInfo too: catch (const sheaf::TaskInfo&)
-// sees all that concern one. Standard library only: users compile this file.
+// sees all that concern one.
+//
+// Standard library only: users compile this file.
 #pragma once
 
 #include <stdexcept>
@@ -17,8 +19,7 @@ class Error : public std::runtime_error {
   using runtime_error::runtime_error;
 };
 
-// Which task failed, and how. Not derived from std::exception, so that a type mixed with it has one
-// std base.
+// Which task failed, and how. Not derived from std::exception, so that a type mixed with it has one std base.
 struct TaskInfo {
   std::string task;     // its name
   std::string type;     // of the exception, readable

@@ -1,5 +1,7 @@
 // Joining and leaving a pool.
 //
+//
+//
 // Standard library only: users compile this file.
 #pragma once
 

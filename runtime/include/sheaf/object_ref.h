@@ -2,8 +2,10 @@
 //
 // 16 bytes; copying one costs a local count. The value lives as long as a ref on it does, in any
 // process. Refs can be nested in values, passed to tasks and returned. Dropping a ref neither
-// cancels its task nor waits for it. A ref kept after Shutdown() is inert. Thread-safety: as
-// std::shared_ptr<const T>. Standard library only: users compile this file.
+// cancels its task nor waits for it. A ref kept after Shutdown() is inert.
+// Thread-safety: as std::shared_ptr<const T>.
+//
+// Standard library only: users compile this file.
 #pragma once
 
 #include <cstddef>
@@ -69,8 +71,7 @@ class ObjectRef {
     if (!core_.pin) detail::ThrowEmptyRef();
     detail::CallWhenReady(core_, std::move(f));
   }
-  // The same value as another type of the same stored form, e.g. Array<float> for
-  // std::vector<float>.
+  // The same value as another type of the same stored form, e.g. Array<float> for std::vector<float>.
   template <class U>
   ObjectRef<U> As() const {
     static_assert(detail::SameStoredForm<T, U>,

@@ -1,7 +1,8 @@
-// How a task is to be run: plain structs for designated initialisers, Task<F>({.cpus = 2, .retries
-// = 0}).
+// How a task is to be run: plain structs for designated initialisers, Task<F>({.cpus = 2, .retries = 0}).
 //
 // Every field has a value, so that any subset can be given, in the order declared.
+//
+//
 // Standard library only: users compile this file.
 #pragma once
 

@@ -1,11 +1,12 @@
 // RegisterErrors<E...>(): exceptions that cross processes as themselves.
 //
-//   const bool kRegistered = sheaf::RegisterErrors<NoSuchPage, std::out_of_range>();   // at
-//   namespace scope
+//   const bool kRegistered = sheaf::RegisterErrors<NoSuchPage, std::out_of_range>();  // at namespace scope
 //
 // Call it where every worker passes: in an initialiser at namespace scope, for workers do not run
 // main. The exact type is matched, so that nothing is sliced. A type that can be sent is sent
 // whole; an exception of std that has a constructor from std::string is rebuilt from its message.
+//
+//
 // Standard library only: users compile this file.
 #pragma once
 

@@ -1,16 +1,18 @@
 // Remote<F>(args...): calls F in a worker and returns a ref on its result at once.
 //
 //   ObjectRef<int> sum = Remote<Add>(1, 2);
-//   ObjectRef<int> more = Remote<Add>(sum, 3);                        // waits for sum in the
-//   worker auto [weights, loss] = Remote<Train>(batch);                      // a tuple: one ref
-//   each Task<Train>({.cpus = 2, .retries = 0}).Remote(batch);
+//   ObjectRef<int> more = Remote<Add>(sum, 3);                        // waits for sum in the worker
+//   auto [weights, loss] = Remote<Train>(batch);                      // a tuple: one ref each
+//   Task<Train>({.cpus = 2, .retries = 0}).Remote(batch);
 //   Remote<Overload<double(double)>(Area)>(2.0);
 //
 // F is a function, a static member function or a captureless lambda. Arguments are captured before
 // the call returns. Each is a value, converted here, or a ref on a value of the same stored form.
 // Default arguments must be given. Parameters std::span<const T>, std::string_view and Array<T> are
 // read in place; others are decoded into copies. Throws OutOfMemoryError, and Error for a ref that
-// is empty; waits only when the queues are full. Thread-safety: from any thread after Init().
+// is empty; waits only when the queues are full.
+// Thread-safety: from any thread after Init().
+//
 // Standard library only: users compile this file.
 #pragma once
 
@@ -24,8 +26,7 @@
 
 namespace sheaf {
 
-// Calls F with parameters P; a type that names them, so that braces and conversions work as in a
-// plain call.
+// Calls F with parameters P; a type that names them, so that braces and conversions work as in a plain call.
 template <auto F, class S>
 class Caller;
 template <auto F, class R, class... P>
@@ -87,8 +88,7 @@ constexpr S* Overload(S* function) {
 }
 
 // OnWorkerStart<F>(args...): runs F in every worker of this job before its first task. Workers
-// never run main, so this is where flags and globals that tasks read are set. Call it before the
-// first task.
+// never run main, so this is where flags and globals that tasks read are set. Call it before the first task.
 template <auto F, class S>
 class StartCaller;
 template <auto F, class R, class... P>

@@ -11,10 +11,12 @@
 //
 //   template <>
 //   struct sheaf::Serializer<Image> {
-//     static constexpr std::uint32_t kVersion = 2;   // optional; Read without it takes the Reader
-//     alone static void Write(Writer& out, const Image& image) { out(image.width, image.pixels); }
+//     static constexpr std::uint32_t kVersion = 2;   // optional; Read without it takes the Reader alone
+//     static void Write(Writer& out, const Image& image) { out(image.width, image.pixels); }
 //     static Image Read(Reader& in, std::uint32_t version) { ... in.Read<int>() ... }
 //   };
+//
+//
 //
 // Standard library only: users compile this file.
 #pragma once
@@ -51,8 +53,7 @@ class Writer {
   detail::Encoder& to_;
 };
 
-// Gives values back in the order in which they were written; throws FormatError when there are too
-// few bytes.
+// Gives values back in the order in which they were written; throws FormatError when there are too few bytes.
 class Reader {
  public:
   explicit Reader(detail::Decoder& from) : from_(from) {}

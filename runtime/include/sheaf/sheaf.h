@@ -1,6 +1,8 @@
 // Sheaf: plain C++ functions on every core, data shared in place. The one header to include.
 //
 // The machine-learning layer is <sheaf/ml.h>.
+//
+//
 // Standard library only: users compile this file.
 #pragma once
 

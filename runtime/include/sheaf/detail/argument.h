@@ -3,8 +3,8 @@
 // Arg<P> takes what P can be made of: a value that converts to P, a value of the same stored form
 // (an Array for a span: nothing is copied), a ref on either (awaited and read by the worker), a
 // vector of refs for a vector. In the payload each argument begins with a tag: 0 the value follows;
-// 1 the index of a dependency; 2 a count and the indices of dependencies. Standard library only:
-// users compile this file.
+// 1 the index of a dependency; 2 a count and the indices of dependencies.
+// Standard library only: users compile this file.
 #pragma once
 
 #include <concepts>
@@ -102,8 +102,7 @@ void WriteArgument(Encoder& to, const void* from) {
 
 namespace sheaf {
 
-// The argument for a parameter of type P. Lives until the call's full expression ends, and so does
-// what it points to.
+// The argument for a parameter of type P. Lives until the call's full expression ends, and so does what it points to.
 template <class P>
 class Arg {
  public:

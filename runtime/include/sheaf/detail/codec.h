@@ -1,11 +1,11 @@
-// Write and Read: how a value becomes bytes and blocks, and comes back, for every type that can be
-// sent.
+// Write and Read: how a value becomes bytes and blocks, and comes back, for every type that can be sent.
 //
 // One function each, dispatching at compile time on what the type is: a user's own form
 // (Serializer, Fields), raw bytes, lists, refs, the standard's families, containers, aggregates.
 // Reading never trusts a count: it must fit the bytes that are left. Fields are read in order and
-// never need a default constructor, except those of Fields(). Standard library only: users compile
-// this file.
+// never need a default constructor, except those of Fields().
+//
+// Standard library only: users compile this file.
 #pragma once
 
 #include <cstddef>
@@ -103,8 +103,7 @@ T ReadList(Decoder& from) {
       for (std::size_t i = 0; i < count; ++i) list[i] = raw.data[i] != std::byte{0};
       return list;
     } else {
-      // Elements of a block are aligned to 64 bytes, those of a payload to 16 where the payload is:
-      // copy by bytes.
+      // Elements of a block are aligned to 64 bytes, those of a payload to 16 where the payload is: copy by bytes.
       if (reinterpret_cast<std::uintptr_t>(raw.data) % alignof(E) == 0) {
         const E* first = reinterpret_cast<const E*>(raw.data);
         return T(first, first + count);

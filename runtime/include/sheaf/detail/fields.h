@@ -1,11 +1,11 @@
-// The fields of an aggregate, found without a macro: how many there are, and a call with all of
-// them.
+// The fields of an aggregate, found without a macro: how many there are, and a call with all of them.
 //
 // Counting tries T(any, any, ...) with values that convert to everything. Parentheses, unlike
 // braces, neither split a nested struct nor fill a C array element by element, so they count what
 // structured bindings will name. Braces accepting more than parentheses betray C arrays and base
-// classes, which structured bindings cannot take apart. Standard library only: users compile this
-// file.
+// classes, which structured bindings cannot take apart.
+//
+// Standard library only: users compile this file.
 #pragma once
 
 #include <cstddef>

@@ -1,10 +1,11 @@
-// Stored forms: which types are interchangeable once they are stored, and the mark by which a
-// reader knows.
+// Stored forms: which types are interchangeable once they are stored, and the mark by which a reader knows.
 //
 // std::vector<T>, std::span<const T> and Array<T> share one form, so a producer and its consumer
 // choose freely; strings are lists of characters. Every stored value begins with the 32-bit mark of
 // its form (refs, tuples and void excepted), so that a value read as something else is a
-// TypeMismatchError and not garbage. Standard library only: users compile this file.
+// TypeMismatchError and not garbage.
+//
+// Standard library only: users compile this file.
 #pragma once
 
 #include <cstdint>

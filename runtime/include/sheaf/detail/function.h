@@ -1,9 +1,10 @@
-// A C++ function as a task: its name, its signature, its entry in the table, and the code that runs
-// it in a worker.
+// A C++ function as a task: its name, its signature, its entry in the table, and the code that runs it in a worker.
 //
 // Registered<F>::kIndex is initialised before main in every program that contains a call of
 // Remote<F>: that is the registration. Workers run the same program, so the table is the same
-// there. Standard library only: users compile this file.
+// there.
+//
+// Standard library only: users compile this file.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,9 @@
 // Which types are plain bytes, and which of the standard's families a type belongs to.
 //
 // Raw means: every bit pattern that a process wrote is a value in another process of the same
-// program. Trivially copyable alone is not enough: it admits pointers, views and closures. Standard
-// library only: users compile this file.
+// program. Trivially copyable alone is not enough: it admits pointers, views and closures.
+//
+// Standard library only: users compile this file.
 #pragma once
 
 #include <array>
@@ -145,8 +146,7 @@ concept MessageLike = requires(const T& v, T& out, void* to) {
   v.SerializeToArray(to, 1);
   { out.ParseFromArray(to, 1) } -> std::same_as<bool>;
 };
-// Containers of the standard library and those shaped like them (deque, list, set, map,
-// unordered_map, ...).
+// Containers of the standard library and those shaped like them (deque, list, set, map, unordered_map, ...).
 template <class T>
 concept ContainerLike = requires(T& c, const T& v, typename T::value_type e) {
   requires !std::same_as<typename T::value_type, T>;

@@ -2,10 +2,11 @@
 //
 //   void    nothing
 //   ref     the record of the ref, alone at the start: the runtime follows it without knowing types
-//   tuple   a table of u32 offsets from the payload's start, one for each element, then the
-//   elements, each stored
-//           as a whole value of its own: so an element can be decoded alone
+//   tuple   a table of u32 offsets from the payload's start, one for each element, then the elements, each
+//           stored as a whole value of its own: so an element can be decoded alone
 //   other   the u32 mark of its form, then the value
+//
+//
 // Standard library only: users compile this file.
 #pragma once
 
@@ -51,8 +52,7 @@ void Store(Encoder& to, const T& value) {
 template <class T>
 T Load(Decoder& from, std::size_t begin);
 
-// Offset of element `index` of the tuple of `size` elements that begins at `begin`; checks the
-// table.
+// Offset of element `index` of the tuple of `size` elements that begins at `begin`; checks the table.
 std::size_t TupleOffset(Decoder& from, std::size_t begin, std::size_t index, std::size_t size);
 
 template <class... E, std::size_t... I>
