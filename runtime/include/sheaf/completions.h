@@ -1,7 +1,5 @@
 // Waiting for many results: in the order in which they finish, for the first few, or for all.
 //
-//
-//
 // Standard library only: users compile this file.
 #pragma once
 

@@ -1,7 +1,5 @@
 // Joining and leaving a pool.
 //
-//
-//
 // Standard library only: users compile this file.
 #pragma once
 

@@ -2,7 +2,6 @@
 //
 // Every field has a value, so that any subset can be given, in the order declared.
 //
-//
 // Standard library only: users compile this file.
 #pragma once
 

@@ -6,7 +6,6 @@
 // main. The exact type is matched, so that nothing is sliced. A type that can be sent is sent
 // whole; an exception of std that has a constructor from std::string is rebuilt from its message.
 //
-//
 // Standard library only: users compile this file.
 #pragma once
 

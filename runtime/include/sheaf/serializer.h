@@ -16,8 +16,6 @@
 //     static Image Read(Reader& in, std::uint32_t version) { ... in.Read<int>() ... }
 //   };
 //
-//
-//
 // Standard library only: users compile this file.
 #pragma once
 

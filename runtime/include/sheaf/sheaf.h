@@ -2,7 +2,6 @@
 //
 // The machine-learning layer is <sheaf/ml.h>.
 //
-//
 // Standard library only: users compile this file.
 #pragma once
 

@@ -6,7 +6,6 @@
 //           stored as a whole value of its own: so an element can be decoded alone
 //   other   the u32 mark of its form, then the value
 //
-//
 // Standard library only: users compile this file.
 #pragma once
 
