@@ -93,7 +93,8 @@ void PoolServer::Attach(Connection& connection, std::uint64_t request, AttachMes
     if (const auto at = spawns_.find(connection.spawn); at != spawns_.end()) {
       last_spawn_failure_ = at->second.refused = text;
     }
-    Cut(connection, text);
+    // A worker that was still starting when its job ended has done nothing wrong.
+    why == Refusal::kGone ? Closed(connection) : Cut(connection, text);
   };
   if (connection.client) return refuse(Refusal::kInvalid, "already attached");
   if (attach.version != wire::kVersion) {

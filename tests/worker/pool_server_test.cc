@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/random.h"
 #include "object_store/segment_layout.h"
 #include "tests/worker/test_client.h"
 #include "worker/pool_view.h"
@@ -361,6 +362,68 @@ TEST_F(HostileBytes, AFloodOfRequestsFromOneThatNeverReads) {
   }
   EXPECT_TRUE(closed) << "its queue in the pool is bounded";
   EXPECT_FALSE(StatusOf(pool_.path()).empty());
+}
+
+// Well-formed messages in any order, naming what exists, what existed and what never did. Each connection may be cut;
+// the pool stays, and when all have gone nothing is left of them.
+TEST_F(HostileBytes, RandomConversations) {
+  for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+    Random random(seed);
+    std::vector<TestClient> clients;
+    std::vector<std::uint32_t> known = {0, 1, 0xffffffff, 4096};  // client ids
+    for (int i = 0; i < 3; ++i) {
+      clients.push_back(Driver(pool_, {"fake", i == 0 ? "monkey" : "usual"}));
+      known.push_back(clients.back().client());
+    }
+    for (int step = 0; step < 400; ++step) {
+      TestClient& client = clients[random.Below(clients.size())];
+      const std::uint32_t peer = known[random.Below(known.size())];
+      const auto segment = static_cast<std::uint32_t>(random.Below(8));
+      const auto kind = static_cast<SegmentKind>(random.Below(4));
+      const wire::SegmentName name{{}, peer, segment, kind, 0, random.Below(1 << 20)};
+      switch (random.Below(12)) {
+        case 0: client.Send(Kind::kMakeSegment, wire::MakeSegment{{}, kind, 0, random.Below(9 << 20)}, step); break;
+        case 1: if (random.OneIn(4)) client.Send(Kind::kSegmentMapped, name); break;
+        case 2: client.Send(Kind::kOpenSegment, name, step); break;
+        case 3: if (random.OneIn(4)) client.Send(Kind::kDropSegment, name); break;
+        case 4:
+        case 5:
+          client.Send(Kind::kWant, wire::Want{{}, static_cast<std::uint32_t>(random.Below(5)),
+                                              static_cast<std::uint32_t>(random.Below(2500))});
+          break;
+        case 6: client.Send(Kind::kReturnWorker, wire::PairName{{}, peer, segment, segment, 0}); break;
+        case 7: if (random.OneIn(8)) client.Send(Kind::kGoneAck, wire::PeerName{{}, peer, 0}); break;
+        case 8: client.Send(Kind::kStartCall, wire::StartCall{{}, segment, 0, 1}); break;
+        case 9: client.Send(Kind::kStatus, Bare{}, step); break;
+        case 10: if (random.OneIn(20)) client.Send(Kind::kDetach, Bare{}); break;
+        default: {
+          Packet packet;
+          while (ReceivePacket(client.fd(), 65536, false, &packet) == PacketResult::kOk) {
+            if (packet.bytes.size() < sizeof(wire::OpenPair)) continue;
+            wire::OpenPair pair;
+            std::memcpy(&pair, packet.bytes.data(), sizeof pair);
+            if (pair.header.kind != Kind::kOpenOut) continue;
+            known.push_back(pair.peer);
+            const auto pid = static_cast<pid_t>(EntryOf(client, pair.peer).pid.load());
+            if (pid > 0 && random.OneIn(3)) kill(pid, SIGKILL);
+            if (random.OneIn(3)) client.Send(Kind::kGoneAck, wire::PeerName{{}, pair.peer, 0});
+          }
+        }
+      }
+    }
+    // A close with unread answers would throw away what the pool has not read yet: hear the last answer first.
+    for (TestClient& client : clients) {
+      client.Send(Kind::kStatus, Bare{}, 9999);
+      while (const auto message = client.Next()) {
+        if (message->As<wire::Header>().request == 9999) break;
+      }
+    }
+    clients.clear();
+    ASSERT_TRUE(Eventually([&] {
+      const auto view = PoolViewFromJson(StatusOf(pool_.path()));
+      return view && view->clients == 0 && view->segment_bytes == 0 && view->jobs.empty();
+    })) << "seed " << seed << ": " << StatusOf(pool_.path());
+  }
 }
 
 // ---- the end ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "base/random.h"
 #include "worker/page_writer.h"
 #include "worker/pool_main.h"
 #include "worker/pool_view.h"
@@ -29,6 +30,29 @@ constexpr std::uint64_t kBuild[4] = {11, 22, 33, 44};
 struct Bare {
   wire::Header header;
 };
+
+// Says everything that a worker may say, in any order, and ends when it likes.
+int RunMonkey(TestClient& client, std::uint64_t seed) {
+  Random random(seed);
+  std::uint32_t peer = client.client();
+  for (int step = 0; step < 200; ++step) {
+    switch (random.Below(6)) {
+      case 0: client.Send(wire::Kind::kBlocked, wire::Blocked{{}, static_cast<std::uint32_t>(random.Below(2)), 0}); break;
+      case 1: client.Send(wire::Kind::kWant, wire::Want{{}, static_cast<std::uint32_t>(random.Below(4)), 1000}); break;
+      case 2: client.Send(wire::Kind::kReturnWorker, wire::PairName{{}, peer, 0, 0, 0}); break;
+      case 3: if (random.OneIn(100)) return 3; break;
+      default: {
+        Packet packet;
+        if (ReceivePacket(client.fd(), 65536, random.OneIn(3), &packet) == PacketResult::kClosed) return 9;
+        if (packet.bytes.size() < sizeof(wire::OpenPair)) break;
+        wire::OpenPair pair;
+        std::memcpy(&pair, packet.bytes.data(), sizeof pair);
+        if (pair.header.kind == wire::Kind::kOpenOut) peer = pair.peer;
+      }
+    }
+  }
+  return 0;
+}
 
 // What the fake worker does is its second argument; see pool_server_test.cc.
 int RunFakeWorker(const std::string& behaviour, std::uint32_t spawn) {
@@ -44,6 +68,7 @@ int RunFakeWorker(const std::string& behaviour, std::uint32_t spawn) {
   const pid_t pid = behaviour == "other-pid" ? 1 : getpid();
   const auto answer = client.Attach(wire::Role::kWorker, behaviour == "other-spawn" ? spawn + 1 : spawn, {}, build, pid);
   if (!answer || answer->kind() != wire::Kind::kWelcome) return 8;
+  if (behaviour == "monkey") return RunMonkey(client, spawn);
   while (auto message = client.Next()) {
     if (message->kind() == wire::Kind::kDrain && behaviour != "stubborn") return 0;
     if (message->kind() == wire::Kind::kGone && behaviour != "keeps") {
