@@ -32,22 +32,22 @@ std::string RuntimeDirectory(std::string* error) {
     path = std::string(xdg) + "/sheaf";
   } else {
     const char* tmp = std::getenv("TMPDIR");
-    path = std::string(tmp != nullptr && tmp[0] == '/' ? tmp : "/tmp") + "/sheaf-" +
-           std::to_string(getuid());
+    path = std::string(tmp != nullptr && tmp[0] == '/' ? tmp : "/tmp") + "/sheaf-" + std::to_string(getuid());
   }
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
     *error = Reason("cannot make", path);
     return {};
   }
-  struct stat info {};
+  struct stat info{};
   if (lstat(path.c_str(), &info) != 0) {
     *error = Reason("cannot look at", path);
     return {};
   }
   // /tmp belongs to everybody: somebody else may have made the name first, to lend us his directory.
   if (!S_ISDIR(info.st_mode) || info.st_uid != getuid() || (info.st_mode & 077) != 0) {
-    *error = path + " is not a directory of mode 0700 that belongs to this user; remove it, or set "
-                    "XDG_RUNTIME_DIR";
+    *error = path +
+             " is not a directory of mode 0700 that belongs to this user; remove it, or set "
+             "XDG_RUNTIME_DIR";
     return {};
   }
   return path;

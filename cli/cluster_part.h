@@ -1,8 +1,8 @@
 // What the command line needs gRPC for: the scheduler, asking a scheduler, a pool that is member of a cluster.
 //
 // There are two executables of one source. `sheaf` is lean: it links no gRPC, so that an embedded pool starts in a
-// millisecond instead of eight; its RequireClusterPart replaces the process by `sheaf-cluster`, which lies beside it and
-// has everything. Users only ever type `sheaf`.
+// millisecond or two; its RequireClusterPart replaces the process by `sheaf-cluster`, which lies beside it and has
+// everything. Users only ever type `sheaf`.
 #pragma once
 
 #include <chrono>
@@ -20,18 +20,17 @@ namespace sheaf::cli {
 // main's argv. Does not return in the lean executable.
 void RequireClusterPart(char* const* arguments);
 
-scheduler::Outcome StartScheduler(
-    const scheduler::SchedulerOptions& options,
-    const std::function<bool(const scheduler::ReadyScheduler&)>& on_ready);
+scheduler::Outcome StartScheduler(const scheduler::SchedulerOptions& options,
+                                  const std::function<bool(const scheduler::ReadyScheduler&)>& on_ready);
 
 struct ClusterAnswer {
   bool ok = false;
   bool timed_out = false;
+  bool foreign = false;  // something answered that is no scheduler of this version
   std::string reason;
   scheduler::ClusterView view;
 };
-ClusterAnswer AskScheduler(const scheduler::ListenAddress& address,
-                           std::chrono::milliseconds timeout);
+ClusterAnswer AskScheduler(const scheduler::ListenAddress& address, std::chrono::milliseconds timeout);
 
 // RunPool, with a link to options.scheduler. Returns the exit code.
 int RunMemberPool(const PoolOptions& options);

@@ -23,22 +23,19 @@ void RequireClusterPart(char* const* arguments) {
   }
   const std::string self(own, static_cast<std::size_t>(size));
   const std::string directory = self.substr(0, self.rfind('/'));
-  for (const std::string& path :
-       {directory + "/sheaf-cluster", directory + "/../libexec/sheaf/sheaf-cluster"}) {
+  for (const std::string& path : {directory + "/sheaf-cluster", directory + "/../libexec/sheaf/sheaf-cluster"}) {
     execv(path.c_str(), arguments);
     if (errno != ENOENT) {
       std::fprintf(stderr, "sheaf: cannot start %s: %s\n", path.c_str(), std::strerror(errno));
       std::exit(kExitFailed);
     }
   }
-  std::fprintf(stderr, "sheaf: its second half, sheaf-cluster, does not lie beside it in %s\n",
-               directory.c_str());
+  std::fprintf(stderr, "sheaf: its second half, sheaf-cluster, does not lie beside it in %s\n", directory.c_str());
   std::exit(kExitFailed);
 }
 
-scheduler::Outcome StartScheduler(
-    const scheduler::SchedulerOptions&,
-    const std::function<bool(const scheduler::ReadyScheduler&)>&) {
+scheduler::Outcome StartScheduler(const scheduler::SchedulerOptions&,
+                                  const std::function<bool(const scheduler::ReadyScheduler&)>&) {
   SHEAF_CHECK(false);
   return scheduler::Outcome::kFailed;
 }

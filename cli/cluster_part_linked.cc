@@ -19,19 +19,18 @@ void RequireClusterPart(char* const*) {
   setenv("GRPC_VERBOSITY", "NONE", 0);
 }
 
-scheduler::Outcome StartScheduler(
-    const scheduler::SchedulerOptions& options,
-    const std::function<bool(const scheduler::ReadyScheduler&)>& on_ready) {
+scheduler::Outcome StartScheduler(const scheduler::SchedulerOptions& options,
+                                  const std::function<bool(const scheduler::ReadyScheduler&)>& on_ready) {
   return scheduler::RunScheduler(options, on_ready);
 }
 
-ClusterAnswer AskScheduler(const scheduler::ListenAddress& address,
-                           std::chrono::milliseconds timeout) {
+ClusterAnswer AskScheduler(const scheduler::ListenAddress& address, std::chrono::milliseconds timeout) {
   ClusterAnswer answer;
   scheduler::SchedulerClient client(address);
   const scheduler::CallStatus status = client.GetCluster(timeout, &answer.view);
   answer.ok = status.ok();
   answer.timed_out = status.kind == scheduler::CallStatus::Kind::kTimeout;
+  answer.foreign = status.kind == scheduler::CallStatus::Kind::kNotAScheduler;
   answer.reason = status.message;
   return answer;
 }
@@ -48,9 +47,8 @@ int RunMemberPool(const PoolOptions& options) {
   sigemptyset(&ends);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) sigaddset(&ends, signal);
   pthread_sigmask(SIG_BLOCK, &ends, nullptr);
-  worker::SchedulerLink link(address, kVersion, [](const std::string& text) {
-    std::fprintf(stderr, "sheaf pool: %s\n", text.c_str());
-  });
+  worker::SchedulerLink link(address, kVersion,
+                             [](const std::string& text) { std::fprintf(stderr, "sheaf pool: %s\n", text.c_str()); });
   const int code = RunPool(options, [&](const PoolView& view) { link.Publish(view); });
   link.Stop();
   return code;

@@ -34,8 +34,7 @@ std::string CheckWorkers(std::string& text) {
     text = "0";
     return {};
   }
-  const bool digits = !text.empty() && text.size() <= 4 &&
-                      text.find_first_not_of("0123456789") == std::string::npos;
+  const bool digits = !text.empty() && text.size() <= 4 && text.find_first_not_of("0123456789") == std::string::npos;
   if (!digits || std::stoi(text) < 1 || std::stoi(text) > 4096) {
     return "'" + text + "' is neither 'auto' nor a number from 1 to 4096";
   }
@@ -52,17 +51,14 @@ std::string CheckSize(std::string& text) {
 void AddScheduler(CLI::App& app, SchedulerStart* options) {
   CLI::App* scheduler = app.add_subcommand("scheduler", "The scheduler of a cluster");
   scheduler->require_subcommand(1);
-  CLI::App* start = scheduler->add_subcommand(
-      "start", "Run a scheduler in the foreground until SIGTERM or Ctrl-C");
+  CLI::App* start = scheduler->add_subcommand("start", "Run a scheduler in the foreground until SIGTERM or Ctrl-C");
   start->add_option("--listen", options->listen,
                     "Unix socket path or 127.0.0.1:PORT; default: a socket in the runtime directory");
   start->add_option("--state", options->state_dir,
                     "Directory of what survives a restart; default: "
                     "$XDG_STATE_HOME/sheaf/scheduler or ~/.local/state/sheaf/scheduler");
-  start->add_option("--address-file", options->address_file,
-                    "Write the address here once the scheduler serves");
-  start->add_option("--lost-after", options->lost_after_s,
-                    "Seconds of silence after which a pool is lost")
+  start->add_option("--address-file", options->address_file, "Write the address here once the scheduler serves");
+  start->add_option("--lost-after", options->lost_after_s, "Seconds of silence after which a pool is lost")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
   start->footer(
@@ -76,23 +72,21 @@ void AddScheduler(CLI::App& app, SchedulerStart* options) {
 void AddPool(CLI::App& app, PoolStart* options) {
   CLI::App* pool = app.add_subcommand("pool", "The pool of this machine: memory and workers");
   pool->require_subcommand(1);
-  CLI::App* start =
-      pool->add_subcommand("start", "Run a pool in the foreground until SIGTERM or Ctrl-C");
+  CLI::App* start = pool->add_subcommand("start", "Run a pool in the foreground until SIGTERM or Ctrl-C");
   start->add_option("--workers", options->workers, "Tasks that run at once, or 'auto': one per core")
       ->transform(CLI::Validator(CheckWorkers, "N|auto"))
       ->default_str("auto");
-  start->add_option("--store", options->store_bytes,
-                    "Most shared memory that objects may use (4GiB); default: half of the memory")
+  start
+      ->add_option("--store", options->store_bytes,
+                   "Most shared memory that objects may use (4GiB); default: half of the memory")
       ->transform(CLI::Validator(CheckSize, "SIZE"));
   start->add_option("--scheduler", options->scheduler,
                     "Join the cluster of this scheduler, or 'auto': the one on this machine");
   start->add_option("--socket", options->socket_path,
                     "Unix socket to listen on; default: one in the runtime directory");
   start->add_option("--id", options->pool_id, "Name in the cluster; default: HOST-PID");
-  start->add_option("--address-file", options->address_file,
-                    "Write the address here once the pool serves");
-  start->add_option("--drain", options->drain_s,
-                    "Seconds that running tasks get after SIGTERM")
+  start->add_option("--address-file", options->address_file, "Write the address here once the pool serves");
+  start->add_option("--drain", options->drain_s, "Seconds that running tasks get after SIGTERM")
       ->check(CLI::Range(0, 3600))
       ->capture_default_str();
   start->footer(
@@ -105,8 +99,9 @@ void AddPool(CLI::App& app, PoolStart* options) {
 
 void AddStatus(CLI::App& app, StatusRequest* request) {
   CLI::App* status = app.add_subcommand("status", "Show schedulers, pools and jobs");
-  status->add_option("--address", request->address,
-                     "Pool socket or scheduler address; default: all that runs here for this user")
+  status
+      ->add_option("--address", request->address,
+                   "Pool socket or scheduler address; default: all that runs here for this user")
       ->envname("SHEAF_ADDRESS");
   status->add_option("--format", request->format, "table or json")
       ->check(CLI::IsMember({"table", "json"}))
@@ -124,11 +119,11 @@ void AddStatus(CLI::App& app, StatusRequest* request) {
 
 void AddStop(CLI::App& app, StopRequest* request) {
   CLI::App* stop = app.add_subcommand("stop", "Stop pools and schedulers; running tasks may end");
-  auto* address =
-      stop->add_option("--address", request->address, "Pool socket or scheduler address")
-          ->envname("SHEAF_ADDRESS");
-  stop->add_flag("--all", request->all, "Everything of this user on this machine")
-      ->excludes(address);
+  // The variable is read by RunStop: CLI11 would take it for the flag, and --all excludes only that one.
+  auto* address = stop->add_option("--address", request->address,
+                                   "Pool socket or scheduler address; default: SHEAF_ADDRESS, "
+                                   "then the only one that runs");
+  stop->add_flag("--all", request->all, "Everything of this user on this machine")->excludes(address);
   stop->add_option("--timeout", request->timeout_s, "Seconds to wait until it has ended")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();

@@ -84,8 +84,8 @@ std::string DefaultPoolId() {
   gethostname(host, sizeof host - 1);
   std::string id(host);
   for (char& c : id) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                       (c >= '0' && c <= '9') || c == '-' || c == '.';
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
     if (!plain) c = '-';
   }
   return id.substr(0, 48) + "-" + std::to_string(getpid());
@@ -120,32 +120,30 @@ int RunSchedulerStart(const SchedulerStart& options, char** argv) {
   if (directory.empty()) return Complain(error, kExitFailed);
   const auto pid = static_cast<std::uint32_t>(getpid());
   scheduler::SchedulerOptions daemon;
-  daemon.listen = options.listen.empty()
-                      ? directory + "/scheduler-" + std::to_string(pid) + ".sock"
-                      : options.listen;
-  daemon.state_dir =
-      options.state_dir.empty() ? DefaultStateDirectory() : Absolute(options.state_dir);
+  daemon.listen = options.listen.empty() ? directory + "/scheduler-" + std::to_string(pid) + ".sock" : options.listen;
+  daemon.state_dir = options.state_dir.empty() ? DefaultStateDirectory() : Absolute(options.state_dir);
   if (daemon.state_dir.empty()) return Complain("HOME is not set: give --state", kExitUsage);
   daemon.lost_after_ms = options.lost_after_s * 1000;
   daemon.version = kVersion;
   Announcement announcement;
   const std::string address_file = Absolute(options.address_file);
-  const scheduler::Outcome outcome =
-      StartScheduler(daemon, [&](const scheduler::ReadyScheduler& ready) {
-        if (!announcement.Publish(ready.address, {AnnouncedPath(directory, "scheduler", pid),
-                                                  address_file})) {
-          return false;
-        }
-        std::printf("sheaf scheduler ready: address %s cluster %s epoch %llu pid %u\n",
-                    ready.address.c_str(), ready.cluster_id.c_str(),
-                    static_cast<unsigned long long>(ready.epoch), pid);
-        return std::fflush(stdout) == 0;
-      });
+  const scheduler::Outcome outcome = StartScheduler(daemon, [&](const scheduler::ReadyScheduler& ready) {
+    if (!announcement.Publish(ready.address, {AnnouncedPath(directory, "scheduler", pid), address_file})) {
+      return false;
+    }
+    std::printf("sheaf scheduler ready: address %s cluster %s epoch %llu pid %u\n", ready.address.c_str(),
+                ready.cluster_id.c_str(), static_cast<unsigned long long>(ready.epoch), pid);
+    return std::fflush(stdout) == 0;
+  });
   switch (outcome) {
-    case scheduler::Outcome::kStopped: return kExitOk;
-    case scheduler::Outcome::kUsage: return kExitUsage;
-    case scheduler::Outcome::kRefused: return kExitRefused;
-    case scheduler::Outcome::kFailed: break;
+    case scheduler::Outcome::kStopped:
+      return kExitOk;
+    case scheduler::Outcome::kUsage:
+      return kExitUsage;
+    case scheduler::Outcome::kRefused:
+      return kExitRefused;
+    case scheduler::Outcome::kFailed:
+      break;
   }
   return kExitFailed;
 }
@@ -163,16 +161,13 @@ int RunPoolStart(const PoolStart& options) {
   pool.store_bytes = std::stoull(options.store_bytes);
   pool.drain_ms = options.drain_s * 1000;
   pool.pool_id = options.pool_id.empty() ? DefaultPoolId() : options.pool_id;
-  pool.socket_path = options.socket_path.empty()
-                         ? directory + "/pool-" + std::to_string(pid) + ".sock"
-                         : Absolute(options.socket_path);
+  pool.socket_path = options.socket_path.empty() ? directory + "/pool-" + std::to_string(pid) + ".sock"
+                                                 : Absolute(options.socket_path);
   if (pool.socket_path.size() > 107) {
-    return Complain("the path of a unix socket has at most 107 bytes: " + pool.socket_path,
-                    kExitUsage);
+    return Complain("the path of a unix socket has at most 107 bytes: " + pool.socket_path, kExitUsage);
   }
   if (Probe(pool.socket_path, &error) != Listener::kNobody) {
-    return Complain("somebody listens on " + pool.socket_path + " already; see sheaf status",
-                    kExitFailed);
+    return Complain("somebody listens on " + pool.socket_path + " already; see sheaf status", kExitFailed);
   }
   pool.scheduler = options.scheduler;
   if (!ResolveScheduler(directory, &pool.scheduler, &error)) return Complain(error, kExitNotFound);
@@ -189,11 +184,9 @@ int RunPoolStart(const PoolStart& options) {
   bool announced = true;
   const std::string address_file = Absolute(options.address_file);
   daemon.on_ready = [&] {
-    announced = announcement.Publish(pool.socket_path,
-                                     {AnnouncedPath(directory, "pool", pid), address_file});
+    announced = announcement.Publish(pool.socket_path, {AnnouncedPath(directory, "pool", pid), address_file});
     if (announced) {
-      std::printf("sheaf pool ready: address %s workers %d pid %u\n", pool.socket_path.c_str(),
-                  pool.slots, pid);
+      std::printf("sheaf pool ready: address %s workers %d pid %u\n", pool.socket_path.c_str(), pool.slots, pid);
       std::fflush(stdout);
     } else {
       raise(SIGTERM);  // nobody would find it: end as if asked to

@@ -42,28 +42,26 @@ class Report {
 // A segment as pools make them: its writer keeps its mapping, nobody else gets a writable one.
 void CheckSeals(Report* report) {
   const char* const what = "sealed shared memory";
-  const char* const advice = "needs memfd_create with F_SEAL_FUTURE_WRITE: Linux 5.1 or later, not "
-                             "filtered by a container's seccomp profile";
+  const char* const advice =
+      "needs memfd_create with F_SEAL_FUTURE_WRITE: Linux 5.1 or later, not "
+      "filtered by a container's seccomp profile";
   const Fd fd(memfd_create("sheaf-doctor", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   const bool made = fd && ftruncate(fd.get(), 4096) == 0;
-  void* mapped = made ? mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0)
-                      : MAP_FAILED;
+  void* mapped = made ? mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0) : MAP_FAILED;
   if (mapped == MAP_FAILED) {
     report->Line(false, what, std::strerror(errno), advice);
     return;
   }
-  const bool sealed = fcntl(fd.get(), F_ADD_SEALS,
-                            F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0;
+  const bool sealed =
+      fcntl(fd.get(), F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0;
   const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
   const Fd reader(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  void* again = reader ? mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, reader.get(), 0)
-                       : MAP_FAILED;
+  void* again = reader ? mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, reader.get(), 0) : MAP_FAILED;
   const bool refused = again == MAP_FAILED;
   if (!refused) munmap(again, 4096);
   munmap(mapped, 4096);
   report->Line(sealed && reader && refused, what,
-               sealed && reader && refused ? "writers write, readers cannot" : "not enforced",
-               advice);
+               sealed && reader && refused ? "writers write, readers cannot" : "not enforced", advice);
 }
 
 void CheckFutexWaitv(Report* report) {

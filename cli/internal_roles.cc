@@ -49,8 +49,7 @@ int RunInternalSupervisor(const std::vector<std::string>& arguments) {
     } else if (name == "--store") {
       const auto bytes = ParseByteSize(value);
       if (!bytes) {
-        std::fprintf(stderr, "sheaf: '%s' is not a size; write bytes, or 512MiB, 4GiB\n",
-                     value.c_str());
+        std::fprintf(stderr, "sheaf: '%s' is not a size; write bytes, or 512MiB, 4GiB\n", value.c_str());
         return kExitUsage;
       }
       options.pool.store_bytes = *bytes;
@@ -59,8 +58,9 @@ int RunInternalSupervisor(const std::vector<std::string>& arguments) {
     }
   }
   if (!ok || options.pool.driver_fd < 0) {
-    std::fprintf(stderr, "sheaf internal-supervisor: is started by sheaf::Init only; are the "
-                         "program and the sheaf executable of the same version?\n");
+    std::fprintf(stderr,
+                 "sheaf internal-supervisor: is started by sheaf::Init only; are the "
+                 "program and the sheaf executable of the same version?\n");
     return kExitUsage;
   }
   return RunSupervisor(options);

@@ -74,15 +74,14 @@ PoolAnswer AskPool(const std::string& path, std::chrono::milliseconds timeout) {
   }
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   for (;;) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-        deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     pollfd ready{fd.get(), POLLIN, 0};
     const int events = left.count() <= 0 ? 0 : poll(&ready, 1, static_cast<int>(left.count()));
     if (events < 0 && errno == EINTR) continue;
     if (events <= 0) {
       answer.timed_out = true;
-      answer.reason = path + ": the pool did not answer within " +
-                      std::to_string(timeout.count()) + " ms";
+      answer.reason = path + ": the pool did not answer within " + std::to_string(timeout.count()) + " ms";
       return answer;
     }
     Packet packet;
@@ -96,13 +95,13 @@ PoolAnswer AskPool(const std::string& path, std::chrono::milliseconds timeout) {
     if (packet.bytes.size() >= sizeof header) {
       std::memcpy(&header, packet.bytes.data(), sizeof header);
     }
-    const std::string_view text(reinterpret_cast<const char*>(packet.bytes.data()),
-                                packet.bytes.size());
+    const std::string_view text(reinterpret_cast<const char*>(packet.bytes.data()), packet.bytes.size());
     if (header.kind == wire::Kind::kRefused && text.size() >= sizeof(wire::Refused)) {
       answer.reason = path + ": " + std::string(text.substr(sizeof(wire::Refused)));
       return answer;
     }
     if (header.kind != wire::Kind::kStatusReply) {
+      answer.foreign = true;
       answer.reason = path + ": what listens there is not a sheaf pool of this version";
       return answer;
     }
@@ -110,6 +109,7 @@ PoolAnswer AskPool(const std::string& path, std::chrono::milliseconds timeout) {
       answer.ok = true;
       answer.view = *view;
     } else {
+      answer.foreign = true;
       answer.reason = path + ": the pool's answer cannot be read; is it of another version?";
     }
     return answer;

@@ -17,6 +17,7 @@ Listener Probe(const std::string& path, std::string* reason);
 struct PoolAnswer {
   bool ok = false;
   bool timed_out = false;
+  bool foreign = false;  // it answered, but not as a pool of this version does
   std::string reason;
   PoolView view;
 };

@@ -19,13 +19,11 @@ struct Target {
 };
 
 // From one address that somebody gave: a unix socket is asked what it is.
-bool Classify(const std::string& text, std::vector<Target>* targets, Unreachable* trouble,
-              int* exit_code) {
+bool Classify(const std::string& text, std::vector<Target>* targets, Unreachable* trouble, int* exit_code) {
   const scheduler::ListenAddress address = scheduler::ParseListenAddress(text);
   if (address.fault != scheduler::ListenAddress::Fault::kNone) {
     *trouble = {text, address.reason};
-    *exit_code = address.fault == scheduler::ListenAddress::Fault::kNotLocal ? kExitRefused
-                                                                              : kExitUsage;
+    *exit_code = address.fault == scheduler::ListenAddress::Fault::kNotLocal ? kExitRefused : kExitUsage;
     return false;
   }
   if (address.unix_path.empty()) {
@@ -84,8 +82,9 @@ int RunStatus(const StatusRequest& request, char** argv) {
       targets.push_back({one.kind == "scheduler", one.address});
     }
     if (targets.empty()) {
-      std::fprintf(stderr, "sheaf: no scheduler and no pool of this user runs on this machine; "
-                           "start one with: sheaf pool start\n");
+      std::fprintf(stderr,
+                   "sheaf: no scheduler and no pool of this user runs on this machine; "
+                   "start one with: sheaf pool start\n");
       return Show(request, status, kExitUnreachable);
     }
   }
@@ -97,16 +96,16 @@ int RunStatus(const StatusRequest& request, char** argv) {
   const std::chrono::milliseconds timeout = std::chrono::seconds(request.timeout_s);
   int exit_code = kExitOk;
   for (const Target& target : targets) {
-    bool timed_out = false;
+    int failure = kExitUnreachable;
     std::string reason;
     if (target.is_scheduler) {
-      ClusterAnswer answer =
-          AskScheduler(scheduler::ParseListenAddress(target.address), timeout);
+      ClusterAnswer answer = AskScheduler(scheduler::ParseListenAddress(target.address), timeout);
       if (answer.ok) {
         status.clusters.push_back(std::move(answer.view));
         continue;
       }
-      timed_out = answer.timed_out;
+      if (answer.timed_out) failure = kExitTimeout;
+      if (answer.foreign) failure = kExitVersion;
       reason = std::move(answer.reason);
     } else {
       PoolAnswer answer = AskPool(target.address, timeout);
@@ -114,11 +113,12 @@ int RunStatus(const StatusRequest& request, char** argv) {
         status.pools.push_back(std::move(answer.view));
         continue;
       }
-      timed_out = answer.timed_out;
+      if (answer.timed_out) failure = kExitTimeout;
+      if (answer.foreign) failure = kExitVersion;
       reason = std::move(answer.reason);
     }
     status.unreachable.push_back({target.address, reason});
-    exit_code = timed_out ? kExitTimeout : kExitUnreachable;
+    exit_code = failure;
   }
   return Show(request, status, exit_code);
 }

@@ -15,19 +15,23 @@ using scheduler::Standing;
 
 const char* Name(Standing standing) {
   switch (standing) {
-    case Standing::kAlive: return "alive";
-    case Standing::kExpected: return "expected";
-    case Standing::kLost: return "lost";
-    case Standing::kLeft: return "left";
+    case Standing::kAlive:
+      return "alive";
+    case Standing::kExpected:
+      return "expected";
+    case Standing::kLost:
+      return "lost";
+    case Standing::kLeft:
+      return "left";
   }
   return "unknown";
 }
 
 // One pool, from whoever tells of it.
 struct Row {
-  const PoolRow* member = nullptr;   // a scheduler's word
+  const PoolRow* member = nullptr;  // a scheduler's word
   const ClusterView* cluster = nullptr;
-  const PoolView* own = nullptr;     // its own word: fresher
+  const PoolView* own = nullptr;  // its own word: fresher
 };
 
 std::vector<Row> Merge(const MachineStatus& status) {
@@ -37,8 +41,7 @@ std::vector<Row> Merge(const MachineStatus& status) {
   }
   for (const PoolView& view : status.pools) {
     const auto same = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
-      return row.member != nullptr && row.own == nullptr &&
-             row.member->pool.pool_id == view.pool_id &&
+      return row.member != nullptr && row.own == nullptr && row.member->pool.pool_id == view.pool_id &&
              row.member->pool.incarnation == view.incarnation;
     });
     if (same != rows.end()) {
@@ -79,16 +82,16 @@ Facts FactsOf(const Row& row) {
     } else if (row.member == nullptr) {  // its scheduler was not asked, or does not know it
       facts.state = own.scheduler.empty() ? "alone" : "serving";
     }
-    facts.load = {count(own.slots),   count(own.slots_leased), count(own.workers_running),
-                  count(own.workers_idle), count(own.clients), own.segment_bytes,
-                  own.budget_bytes,   own.tasks_executed,      own.workers_died};
+    facts.load = {count(own.slots),        count(own.slots_leased), count(own.workers_running),
+                  count(own.workers_idle), count(own.clients),      own.segment_bytes,
+                  own.budget_bytes,        own.tasks_executed,      own.workers_died};
   }
   return facts;
 }
 
 std::size_t Width(const std::string& cell) {  // code points, not bytes
-  return static_cast<std::size_t>(std::count_if(
-      cell.begin(), cell.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<std::size_t>(
+      std::count_if(cell.begin(), cell.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
 // Whatever a daemon calls itself must not move the cursor of the terminal that shows it.
@@ -104,8 +107,7 @@ struct Column {
   bool right;
 };
 
-std::string Table(const std::vector<Column>& columns,
-                  const std::vector<std::vector<std::string>>& rows) {
+std::string Table(const std::vector<Column>& columns, const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::size_t> widths;
   for (std::size_t i = 0; i < columns.size(); ++i) {
     std::size_t width = Width(columns[i].title);
@@ -204,9 +206,9 @@ std::string HumanDuration(std::uint64_t ms) {
 std::string RenderTable(const MachineStatus& status) {
   std::string out;
   for (const ClusterView& cluster : status.clusters) {
-    out += "scheduler  " + Printable(cluster.address) + "  pid " + std::to_string(cluster.pid) +
-           "  cluster " + cluster.cluster_id.substr(0, 8) + "  epoch " +
-           std::to_string(cluster.epoch) + "  up " + HumanDuration(cluster.uptime_ms) + "\n";
+    out += "scheduler  " + Printable(cluster.address) + "  pid " + std::to_string(cluster.pid) + "  cluster " +
+           cluster.cluster_id.substr(0, 8) + "  epoch " + std::to_string(cluster.epoch) + "  up " +
+           HumanDuration(cluster.uptime_ms) + "\n";
     if (!cluster.trouble.empty()) out += "trouble    " + Printable(cluster.trouble) + "\n";
   }
   const std::vector<Row> rows = Merge(status);
@@ -216,36 +218,42 @@ std::string RenderTable(const MachineStatus& status) {
   for (const Row& row : rows) {
     const Facts facts = FactsOf(row);
     const scheduler::PoolLoad& load = facts.load;
-    const std::string silence =
-        row.member != nullptr && row.member->standing != Standing::kAlive && row.own == nullptr
-            ? " (silent " + HumanDuration(row.member->silent_ms) + ")"
-            : "";
+    const std::string silence = row.member != nullptr && row.member->standing != Standing::kAlive && row.own == nullptr
+                                    ? " (silent " + HumanDuration(row.member->silent_ms) + ")"
+                                    : "";
     cells.push_back({Printable(facts.pool_id), facts.state + silence, std::to_string(facts.pid),
                      std::to_string(load.slots_leased) + "/" + std::to_string(load.slots),
-                     std::to_string(load.workers_running) + " (" +
-                         std::to_string(load.workers_idle) + " idle)",
+                     std::to_string(load.workers_running) + " (" + std::to_string(load.workers_idle) + " idle)",
                      HumanBytes(load.segment_bytes) + " / " + HumanBytes(load.budget_bytes),
-                     std::to_string(load.tasks_executed), std::to_string(load.workers_died),
-                     Printable(facts.address)});
+                     std::to_string(load.tasks_executed), std::to_string(load.workers_died), Printable(facts.address)});
     if (row.own == nullptr) continue;
     for (const JobView& job : row.own->jobs) {
-      jobs.push_back({Printable(facts.pool_id), std::to_string(job.driver_pid),
-                      std::to_string(job.workers), std::to_string(job.tasks_executed),
-                      HumanBytes(job.segment_bytes), Printable(job.program)});
+      jobs.push_back({Printable(facts.pool_id), std::to_string(job.driver_pid), std::to_string(job.workers),
+                      std::to_string(job.tasks_executed), HumanBytes(job.segment_bytes), Printable(job.program)});
     }
   }
   if (!cells.empty()) {
-    out += Table({{"POOL", false}, {"STATE", false}, {"PID", true}, {"LEASED", true},
-                  {"WORKERS", true}, {"MEMORY", true}, {"EXECUTED", true}, {"DIED", true},
+    out += Table({{"POOL", false},
+                  {"STATE", false},
+                  {"PID", true},
+                  {"LEASED", true},
+                  {"WORKERS", true},
+                  {"MEMORY", true},
+                  {"EXECUTED", true},
+                  {"DIED", true},
                   {"ADDRESS", false}},
                  cells);
   } else if (!status.clusters.empty()) {
-    out += "no pools yet; start one with: sheaf pool start --scheduler " +
-           Printable(status.clusters.front().address) + "\n";
+    out += "no pools yet; start one with: sheaf pool start --scheduler " + Printable(status.clusters.front().address) +
+           "\n";
   }
   if (!jobs.empty()) {
-    out += "\n" + Table({{"JOB ON POOL", false}, {"DRIVER", true}, {"WORKERS", true},
-                         {"EXECUTED", true}, {"MEMORY", true}, {"PROGRAM", false}},
+    out += "\n" + Table({{"JOB ON POOL", false},
+                         {"DRIVER", true},
+                         {"WORKERS", true},
+                         {"EXECUTED", true},
+                         {"MEMORY", true},
+                         {"PROGRAM", false}},
                         jobs);
   }
   return out;

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -46,8 +47,7 @@ pid_t FindDaemon(const std::string& address, char** argv, std::string* reason) {
   if (listener == Listener::kPool) {
     // The supervisor outlives its pool, and knows that an end was asked for.
     const PoolAnswer answer = AskPool(parsed.unix_path, std::chrono::seconds(5));
-    if (answer.ok && answer.view.pid == static_cast<std::uint32_t>(pid) &&
-        answer.view.supervisor_pid > 1) {
+    if (answer.ok && answer.view.pid == static_cast<std::uint32_t>(pid) && answer.view.supervisor_pid > 1) {
       return static_cast<pid_t>(answer.view.supervisor_pid);
     }
   }
@@ -64,8 +64,7 @@ int StopOne(const std::string& address, Clock::time_point deadline, char** argv)
   const Fd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (!process || syscall(SYS_pidfd_send_signal, process.get(), SIGTERM, nullptr, 0) != 0) {
     if (errno == ESRCH) return kExitOk;
-    std::fprintf(stderr, "sheaf: %s: process %d: %s\n", address.c_str(), static_cast<int>(pid),
-                 std::strerror(errno));
+    std::fprintf(stderr, "sheaf: %s: process %d: %s\n", address.c_str(), static_cast<int>(pid), std::strerror(errno));
     return errno == EPERM ? kExitRefused : kExitFailed;
   }
   for (;;) {
@@ -89,8 +88,12 @@ int StopOne(const std::string& address, Clock::time_point deadline, char** argv)
 
 int RunStop(const StopRequest& request, char** argv) {
   std::vector<std::string> addresses;
-  if (!request.address.empty() && !request.all) {
-    addresses.push_back(request.address);
+  std::string given = request.address;
+  if (const char* variable = std::getenv("SHEAF_ADDRESS"); variable != nullptr && given.empty()) {
+    given = variable;
+  }
+  if (!given.empty() && !request.all) {
+    addresses.push_back(given);
   } else {
     std::string error;
     const std::string directory = RuntimeDirectory(&error);

@@ -1,7 +1,7 @@
 // `sheaf stop`: SIGTERM to the process that listens at an address, then waits until it has ended.
 //
-// The kernel names the process (SO_PEERCRED of the socket's listener; over TCP, the scheduler's own word) and allows the
-// signal only to its user, so that a stale file can never end a stranger.
+// The kernel names the process (SO_PEERCRED of the socket's listener; over TCP, the scheduler's own word) and allows
+// the signal only to its user, so that a stale file can never end a stranger.
 #pragma once
 
 #include <string>

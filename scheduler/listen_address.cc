@@ -36,8 +36,7 @@ ListenAddress ParseListenAddress(std::string_view text) {
   }
   const std::size_t colon = text.rfind(':');
   if (text.starts_with("unix:") || colon == std::string_view::npos) {
-    return Bad(Fault::kMalformed, "not an address: '" + given +
-                                      "'; write /path/of/socket or 127.0.0.1:PORT");
+    return Bad(Fault::kMalformed, "not an address: '" + given + "'; write /path/of/socket or 127.0.0.1:PORT");
   }
   ListenAddress address;
   const std::string_view port = text.substr(colon + 1);
@@ -61,11 +60,10 @@ ListenAddress ParseListenAddress(std::string_view text) {
     address.host = "[" + host + "]";
   }
   if (!local) {
-    return Bad(Fault::kNotLocal,
-               "refused to use '" + given +
-                   "': other machines can reach it, and this version has neither encryption nor "
-                   "authentication; use a unix socket or 127.0.0.1:PORT (and a tunnel such as "
-                   "ssh -L where machines must meet)");
+    return Bad(Fault::kNotLocal, "refused to use '" + given +
+                                     "': other machines can reach it, and this version has neither encryption nor "
+                                     "authentication; use a unix socket or 127.0.0.1:PORT (and a tunnel such as "
+                                     "ssh -L where machines must meet)");
   }
   address.grpc = address.host + ":" + std::to_string(address.port);
   return address;

@@ -15,7 +15,7 @@ struct ListenAddress {
   std::string host;       // TCP: "127.0.0.1" or "[::1]"
   std::uint16_t port = 0;
   Fault fault = Fault::kNone;
-  std::string reason;     // what is wrong, and what to write instead
+  std::string reason;  // what is wrong, and what to write instead
 };
 
 // Takes "/path", "unix:/path", "HOST:PORT" and "[::1]:PORT"; port 0 lets the system choose. HOST is 127.0.0.0/8,

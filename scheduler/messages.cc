@@ -5,20 +5,28 @@ namespace {
 
 v1::PoolStanding ToMessage(Standing standing) {
   switch (standing) {
-    case Standing::kAlive: return v1::POOL_STANDING_ALIVE;
-    case Standing::kExpected: return v1::POOL_STANDING_EXPECTED;
-    case Standing::kLost: return v1::POOL_STANDING_LOST;
-    case Standing::kLeft: return v1::POOL_STANDING_LEFT;
+    case Standing::kAlive:
+      return v1::POOL_STANDING_ALIVE;
+    case Standing::kExpected:
+      return v1::POOL_STANDING_EXPECTED;
+    case Standing::kLost:
+      return v1::POOL_STANDING_LOST;
+    case Standing::kLeft:
+      return v1::POOL_STANDING_LEFT;
   }
   return v1::POOL_STANDING_UNSPECIFIED;
 }
 
 Standing FromMessage(v1::PoolStanding standing) {
   switch (standing) {
-    case v1::POOL_STANDING_ALIVE: return Standing::kAlive;
-    case v1::POOL_STANDING_EXPECTED: return Standing::kExpected;
-    case v1::POOL_STANDING_LEFT: return Standing::kLeft;
-    default: return Standing::kLost;
+    case v1::POOL_STANDING_ALIVE:
+      return Standing::kAlive;
+    case v1::POOL_STANDING_EXPECTED:
+      return Standing::kExpected;
+    case v1::POOL_STANDING_LEFT:
+      return Standing::kLeft;
+    default:
+      return Standing::kLost;
   }
 }
 
@@ -103,30 +111,40 @@ ClusterView FromMessage(const v1::ClusterView& message) {
   view.uptime_ms = message.uptime_ms();
   view.trouble = message.trouble();
   for (const v1::PoolRow& row : message.pools()) {
-    view.pools.push_back({FromMessage(row.pool()), FromMessage(row.load()),
-                          FromMessage(row.standing()), row.silent_ms()});
+    view.pools.push_back(
+        {FromMessage(row.pool()), FromMessage(row.load()), FromMessage(row.standing()), row.silent_ms()});
   }
   return view;
 }
 
 v1::Verdict ToMessage(Verdict verdict) {
   switch (verdict) {
-    case Verdict::kOk: return v1::VERDICT_OK;
-    case Verdict::kRegisterAgain: return v1::VERDICT_REGISTER_AGAIN;
-    case Verdict::kSuperseded: return v1::VERDICT_SUPERSEDED;
-    case Verdict::kRefused: return v1::VERDICT_REFUSED;
-    case Verdict::kUnavailable: return v1::VERDICT_UNAVAILABLE;
+    case Verdict::kOk:
+      return v1::VERDICT_OK;
+    case Verdict::kRegisterAgain:
+      return v1::VERDICT_REGISTER_AGAIN;
+    case Verdict::kSuperseded:
+      return v1::VERDICT_SUPERSEDED;
+    case Verdict::kRefused:
+      return v1::VERDICT_REFUSED;
+    case Verdict::kUnavailable:
+      return v1::VERDICT_UNAVAILABLE;
   }
   return v1::VERDICT_UNSPECIFIED;
 }
 
 Verdict FromMessage(v1::Verdict verdict) {
   switch (verdict) {
-    case v1::VERDICT_OK: return Verdict::kOk;
-    case v1::VERDICT_REGISTER_AGAIN: return Verdict::kRegisterAgain;
-    case v1::VERDICT_SUPERSEDED: return Verdict::kSuperseded;
-    case v1::VERDICT_REFUSED: return Verdict::kRefused;
-    default: return Verdict::kUnavailable;
+    case v1::VERDICT_OK:
+      return Verdict::kOk;
+    case v1::VERDICT_REGISTER_AGAIN:
+      return Verdict::kRegisterAgain;
+    case v1::VERDICT_SUPERSEDED:
+      return Verdict::kSuperseded;
+    case v1::VERDICT_REFUSED:
+      return Verdict::kRefused;
+    default:
+      return Verdict::kUnavailable;
   }
 }
 

@@ -26,8 +26,7 @@ NodeTable::Registered NodeTable::Judge(const PoolIdentity& identity) const {
   return node->standing == Standing::kAlive ? Registered::kRepeated : Registered::kJoined;
 }
 
-NodeTable::Registered NodeTable::Register(const PoolIdentity& identity, const PoolLoad& load,
-                                          Time now) {
+NodeTable::Registered NodeTable::Register(const PoolIdentity& identity, const PoolLoad& load, Time now) {
   const Registered verdict = Judge(identity);
   if (verdict != Registered::kJoined && verdict != Registered::kRepeated) return verdict;
   Node& node = nodes_[identity.pool_id];
@@ -42,8 +41,8 @@ NodeTable::Registered NodeTable::Register(const PoolIdentity& identity, const Po
   return verdict;
 }
 
-NodeTable::Heard NodeTable::Heartbeat(const std::string& pool_id, std::uint64_t incarnation,
-                                      std::uint64_t sequence, const PoolLoad& load, Time now) {
+NodeTable::Heard NodeTable::Heartbeat(const std::string& pool_id, std::uint64_t incarnation, std::uint64_t sequence,
+                                      const PoolLoad& load, Time now) {
   const auto found = nodes_.find(pool_id);
   if (found == nodes_.end()) return Heard::kUnknown;
   Node& node = found->second;

@@ -69,8 +69,8 @@ class NodeTable {
   Registered Register(const PoolIdentity& identity, const PoolLoad& load, Time now);
 
   // kUnknown: not alive here, it has to register. kLate: an older heartbeat overtaken by a newer one.
-  Heard Heartbeat(const std::string& pool_id, std::uint64_t incarnation, std::uint64_t sequence,
-                  const PoolLoad& load, Time now);
+  Heard Heartbeat(const std::string& pool_id, std::uint64_t incarnation, std::uint64_t sequence, const PoolLoad& load,
+                  Time now);
 
   // False if that incarnation is not here, or has left already.
   bool Leave(const std::string& pool_id, std::uint64_t incarnation, Time now);

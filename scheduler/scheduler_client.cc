@@ -27,10 +27,10 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ListenAddress& address) {
 CallStatus FromGrpc(const grpc::Status& status, const std::string& where) {
   using Kind = CallStatus::Kind;
   switch (status.error_code()) {
-    case grpc::StatusCode::OK: return {};
+    case grpc::StatusCode::OK:
+      return {};
     case grpc::StatusCode::UNAVAILABLE:
-      return {Kind::kUnreachable, "no scheduler answers at " + where + ": " +
-                                      status.error_message()};
+      return {Kind::kUnreachable, "no scheduler answers at " + where + ": " + status.error_message()};
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return {Kind::kTimeout, "the scheduler at " + where + " did not answer in time"};
     case grpc::StatusCode::UNIMPLEMENTED:
@@ -74,12 +74,11 @@ struct SchedulerClient::Wire {
   bool cancelled = false;
 };
 
-SchedulerClient::SchedulerClient(const ListenAddress& address)
-    : wire_(std::make_unique<Wire>(address)) {}
+SchedulerClient::SchedulerClient(const ListenAddress& address) : wire_(std::make_unique<Wire>(address)) {}
 SchedulerClient::~SchedulerClient() = default;
 
-CallStatus SchedulerClient::Register(const RegisterArrived& request,
-                                     std::chrono::milliseconds deadline, RegisterResult* result) {
+CallStatus SchedulerClient::Register(const RegisterArrived& request, std::chrono::milliseconds deadline,
+                                     RegisterResult* result) {
   v1::RegisterRequest message;
   message.set_protocol(request.protocol);
   *message.mutable_pool() = ToMessage(request.pool);
@@ -99,8 +98,7 @@ CallStatus SchedulerClient::Register(const RegisterArrived& request,
   return status;
 }
 
-CallStatus SchedulerClient::Heartbeat(const HeartbeatArrived& request,
-                                      std::chrono::milliseconds deadline,
+CallStatus SchedulerClient::Heartbeat(const HeartbeatArrived& request, std::chrono::milliseconds deadline,
                                       HeartbeatResult* result) {
   v1::HeartbeatRequest message;
   message.set_pool_id(request.pool_id);
@@ -119,16 +117,15 @@ CallStatus SchedulerClient::Heartbeat(const HeartbeatArrived& request,
   return status;
 }
 
-CallStatus SchedulerClient::Leave(const std::string& pool_id, std::uint64_t incarnation,
-                                  std::uint64_t epoch, std::chrono::milliseconds deadline) {
+CallStatus SchedulerClient::Leave(const std::string& pool_id, std::uint64_t incarnation, std::uint64_t epoch,
+                                  std::chrono::milliseconds deadline) {
   v1::LeaveRequest message;
   message.set_pool_id(pool_id);
   message.set_incarnation(incarnation);
   message.set_epoch(epoch);
   v1::LeaveReply reply;
-  return wire_->Run(deadline, false, [&](grpc::ClientContext* context) {
-    return wire_->scheduler->Leave(context, message, &reply);
-  });
+  return wire_->Run(deadline, false,
+                    [&](grpc::ClientContext* context) { return wire_->scheduler->Leave(context, message, &reply); });
 }
 
 CallStatus SchedulerClient::GetCluster(std::chrono::milliseconds deadline, ClusterView* view) {

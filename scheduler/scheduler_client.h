@@ -38,10 +38,8 @@ class SchedulerClient {
   explicit SchedulerClient(const ListenAddress& address);
   ~SchedulerClient();
 
-  CallStatus Register(const RegisterArrived& request, std::chrono::milliseconds deadline,
-                      RegisterResult* result);
-  CallStatus Heartbeat(const HeartbeatArrived& request, std::chrono::milliseconds deadline,
-                       HeartbeatResult* result);
+  CallStatus Register(const RegisterArrived& request, std::chrono::milliseconds deadline, RegisterResult* result);
+  CallStatus Heartbeat(const HeartbeatArrived& request, std::chrono::milliseconds deadline, HeartbeatResult* result);
   CallStatus Leave(const std::string& pool_id, std::uint64_t incarnation, std::uint64_t epoch,
                    std::chrono::milliseconds deadline);
   CallStatus GetCluster(std::chrono::milliseconds deadline, ClusterView* view);

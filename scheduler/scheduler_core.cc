@@ -13,15 +13,15 @@ constexpr std::uint32_t kSlotsMax = 65536;
 // Ids become file names, log lines and table cells: letters, digits, '-', '_' and '.' only.
 bool IsPlainId(const std::string& id) {
   return !id.empty() && id.size() <= kIdBytesMax && std::all_of(id.begin(), id.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '-' || c == '_' || c == '.';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+           c == '.';
   });
 }
 
 bool IsPlainText(const std::string& text) {
   return text.size() <= kTextBytesMax && std::all_of(text.begin(), text.end(), [](char c) {
-    return static_cast<unsigned char>(c) >= 0x20 && static_cast<unsigned char>(c) < 0x7f;
-  });
+           return static_cast<unsigned char>(c) >= 0x20 && static_cast<unsigned char>(c) < 0x7f;
+         });
 }
 
 // Empty, or what is wrong with the registration as such.
@@ -65,10 +65,8 @@ void SchedulerCore::On(const RegisterArrived& event, Time now) {
   if (event.cluster_id_seen == config_.cluster_id && event.epoch_seen > config_.epoch) {
     // The pool knows a later life of this scheduler: we are the leftover, and must not take members.
     actions_.push_back(ReplyRegister{event.token, Verdict::kRefused,
-                                     "this scheduler runs in epoch " +
-                                         std::to_string(config_.epoch) + ", epoch " +
-                                         std::to_string(event.epoch_seen) +
-                                         " exists: stop this one"});
+                                     "this scheduler runs in epoch " + std::to_string(config_.epoch) + ", epoch " +
+                                         std::to_string(event.epoch_seen) + " exists: stop this one"});
     return;
   }
   const Node* node = nodes_.Find(event.pool.pool_id);
@@ -82,14 +80,14 @@ void SchedulerCore::On(const RegisterArrived& event, Time now) {
     if (open->waiting.size() < config_.waiters_max) {
       open->waiting.push_back(event.token);
     } else {
-      actions_.push_back(ReplyRegister{event.token, Verdict::kUnavailable,
-                                       "this registration waits for the state store already"});
+      actions_.push_back(
+          ReplyRegister{event.token, Verdict::kUnavailable, "this registration waits for the state store already"});
     }
     return;
   }
   if (writes_.size() >= config_.writes_max) {
-    actions_.push_back(ReplyRegister{event.token, Verdict::kUnavailable,
-                                     "too many registrations wait for the state store"});
+    actions_.push_back(
+        ReplyRegister{event.token, Verdict::kUnavailable, "too many registrations wait for the state store"});
     return;
   }
   const std::uint64_t write = next_write_++;
@@ -98,8 +96,7 @@ void SchedulerCore::On(const RegisterArrived& event, Time now) {
 }
 
 // Answers a registration that needs no write, or whose write is done.
-void SchedulerCore::Settle(std::uint64_t token, const PoolIdentity& pool, const PoolLoad& load,
-                           Time now) {
+void SchedulerCore::Settle(std::uint64_t token, const PoolIdentity& pool, const PoolLoad& load, Time now) {
   switch (nodes_.Register(pool, load, now)) {
     case NodeTable::Registered::kJoined:
       actions_.push_back(PoolJoined{pool});
@@ -108,15 +105,14 @@ void SchedulerCore::Settle(std::uint64_t token, const PoolIdentity& pool, const 
       actions_.push_back(ReplyRegister{token, Verdict::kOk, {}});
       return;
     case NodeTable::Registered::kSuperseded:
-      actions_.push_back(ReplyRegister{token, Verdict::kSuperseded,
-                                       "a later incarnation of pool " + pool.pool_id +
-                                           " is registered, or this one has left"});
+      actions_.push_back(
+          ReplyRegister{token, Verdict::kSuperseded,
+                        "a later incarnation of pool " + pool.pool_id + " is registered, or this one has left"});
       return;
     case NodeTable::Registered::kFull:
       actions_.push_back(
           ReplyRegister{token, Verdict::kUnavailable,
-                        "the cluster has its " + std::to_string(config_.limits.pools_max) +
-                            " pools already"});
+                        "the cluster has its " + std::to_string(config_.limits.pools_max) + " pools already"});
       if (nodes_.Find(pool.pool_id) == nullptr) Erase(pool);  // others came in while it was being stored
       return;
   }
@@ -124,8 +120,7 @@ void SchedulerCore::Settle(std::uint64_t token, const PoolIdentity& pool, const 
 
 void SchedulerCore::On(const HeartbeatArrived& event, Time now) {
   if (event.epoch != config_.epoch) {
-    actions_.push_back(ReplyHeartbeat{event.token, Verdict::kRegisterAgain,
-                                      "the scheduler was restarted"});
+    actions_.push_back(ReplyHeartbeat{event.token, Verdict::kRegisterAgain, "the scheduler was restarted"});
     return;
   }
   switch (nodes_.Heartbeat(event.pool_id, event.incarnation, event.sequence, event.load, now)) {
@@ -134,12 +129,11 @@ void SchedulerCore::On(const HeartbeatArrived& event, Time now) {
       actions_.push_back(ReplyHeartbeat{event.token, Verdict::kOk, {}});
       return;
     case NodeTable::Heard::kUnknown:
-      actions_.push_back(ReplyHeartbeat{event.token, Verdict::kRegisterAgain,
-                                        "not a member, or silent for too long"});
+      actions_.push_back(ReplyHeartbeat{event.token, Verdict::kRegisterAgain, "not a member, or silent for too long"});
       return;
     case NodeTable::Heard::kSuperseded:
-      actions_.push_back(ReplyHeartbeat{event.token, Verdict::kSuperseded,
-                                        "a later incarnation of this pool is registered"});
+      actions_.push_back(
+          ReplyHeartbeat{event.token, Verdict::kSuperseded, "a later incarnation of this pool is registered"});
       return;
   }
 }
@@ -195,29 +189,17 @@ SchedulerCore::OpenWrite* SchedulerCore::FindWaiting(const PoolIdentity& pool) {
 std::string Describe(const Action& action) {
   struct Printer {
     static std::string Reply(const char* what, std::uint64_t token, Verdict verdict) {
-      static constexpr const char* kNames[] = {"ok", "register_again", "superseded", "refused",
-                                               "unavailable"};
-      return std::string(what) + " " + std::to_string(token) + " " +
-             kNames[static_cast<int>(verdict)];
+      static constexpr const char* kNames[] = {"ok", "register_again", "superseded", "refused", "unavailable"};
+      return std::string(what) + " " + std::to_string(token) + " " + kNames[static_cast<int>(verdict)];
     }
-    static std::string Name(const PoolIdentity& pool) {
-      return pool.pool_id + "/" + std::to_string(pool.incarnation);
-    }
-    std::string operator()(const ReplyRegister& a) const {
-      return Reply("reply_register", a.token, a.verdict);
-    }
-    std::string operator()(const ReplyHeartbeat& a) const {
-      return Reply("reply_heartbeat", a.token, a.verdict);
-    }
-    std::string operator()(const ReplyLeave& a) const {
-      return Reply("reply_leave", a.token, a.verdict);
-    }
+    static std::string Name(const PoolIdentity& pool) { return pool.pool_id + "/" + std::to_string(pool.incarnation); }
+    std::string operator()(const ReplyRegister& a) const { return Reply("reply_register", a.token, a.verdict); }
+    std::string operator()(const ReplyHeartbeat& a) const { return Reply("reply_heartbeat", a.token, a.verdict); }
+    std::string operator()(const ReplyLeave& a) const { return Reply("reply_leave", a.token, a.verdict); }
     std::string operator()(const StorePool& a) const { return "store " + Name(a.pool); }
     std::string operator()(const ErasePool& a) const { return "erase " + a.pool_id; }
     std::string operator()(const PoolJoined& a) const { return "joined " + Name(a.pool); }
-    std::string operator()(const PoolGone& a) const {
-      return "gone " + Name(a.pool) + " " + a.why;
-    }
+    std::string operator()(const PoolGone& a) const { return "gone " + Name(a.pool) + " " + a.why; }
   };
   return std::visit(Printer{}, action);
 }

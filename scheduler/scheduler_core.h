@@ -78,8 +78,7 @@ struct PoolGone {
   PoolIdentity pool;
   std::string why;
 };
-using Action = std::variant<ReplyRegister, ReplyHeartbeat, ReplyLeave, StorePool, ErasePool,
-                            PoolJoined, PoolGone>;
+using Action = std::variant<ReplyRegister, ReplyHeartbeat, ReplyLeave, StorePool, ErasePool, PoolJoined, PoolGone>;
 
 class SchedulerCore {
  public:

@@ -76,8 +76,7 @@ void SchedulerLoop::Run() {
       std::unique_lock lock(mutex_);
       const Time now = NowNanos();
       const Time sleep = std::clamp<Time>(core_.NextDeadline() - now, 0, kLongestSleep);
-      arrived_.wait_for(lock, std::chrono::nanoseconds(sleep),
-                        [this] { return stopping_ || !inbox_.empty(); });
+      arrived_.wait_for(lock, std::chrono::nanoseconds(sleep), [this] { return stopping_ || !inbox_.empty(); });
       batch.swap(inbox_);
       if (stopping_) break;
     }
@@ -95,51 +94,47 @@ void SchedulerLoop::Run() {
 }
 
 void SchedulerLoop::Handle(Item item, Time now) {
-  std::visit(
-      Overloaded{
-          [&](Question& question) {
-            const std::uint64_t token = next_token_++;
-            std::visit(Overloaded{[&](RegisterArrived& e) { e.token = token; },
-                                  [&](HeartbeatArrived& e) { e.token = token; },
-                                  [&](LeaveArrived& e) { e.token = token; },
-                                  [](auto&) {}},
-                       question.event);
-            waiting_.emplace(token, std::move(question.answer));
-            Perform(core_.OnEvent(question.event, now));
-          },
-          [&](OnView& answer) {
-            const ClusterView view = View(now);
-            answer(&view);
-          },
-          [&](StoreDone& done) {
-            if (!done.ok) log_("state not stored: " + done.error);
-            Perform(core_.OnEvent(done, now));
-          },
-      },
-      item);
+  std::visit(Overloaded{
+                 [&](Question& question) {
+                   const std::uint64_t token = next_token_++;
+                   std::visit(Overloaded{[&](RegisterArrived& e) { e.token = token; },
+                                         [&](HeartbeatArrived& e) { e.token = token; },
+                                         [&](LeaveArrived& e) { e.token = token; }, [](auto&) {}},
+                              question.event);
+                   waiting_.emplace(token, std::move(question.answer));
+                   Perform(core_.OnEvent(question.event, now));
+                 },
+                 [&](OnView& answer) {
+                   const ClusterView view = View(now);
+                   answer(&view);
+                 },
+                 [&](StoreDone& done) {
+                   if (!done.ok) log_("state not stored: " + done.error);
+                   Perform(core_.OnEvent(done, now));
+                 },
+             },
+             item);
 }
 
 void SchedulerLoop::Perform(const std::vector<Action>& actions) {
   for (const Action& action : actions) {
-    std::visit(
-        Overloaded{
-            [&](const ReplyRegister& a) { AnswerToken(a.token, a.verdict, a.reason); },
-            [&](const ReplyHeartbeat& a) { AnswerToken(a.token, a.verdict, a.reason); },
-            [&](const ReplyLeave& a) { AnswerToken(a.token, a.verdict, {}); },
-            [&](const PoolJoined& a) {
-              log_("pool " + a.pool.pool_id + " joined (" + a.pool.machine + ", " +
-                   a.pool.address + ")");
-            },
-            [&](const PoolGone& a) { log_("pool " + a.pool.pool_id + " is gone: " + a.why); },
-            [&](const auto& write) {
-              {
-                std::lock_guard lock(write_mutex_);
-                writes_.push_back(write);
-              }
-              write_arrived_.notify_one();
-            },
-        },
-        action);
+    std::visit(Overloaded{
+                   [&](const ReplyRegister& a) { AnswerToken(a.token, a.verdict, a.reason); },
+                   [&](const ReplyHeartbeat& a) { AnswerToken(a.token, a.verdict, a.reason); },
+                   [&](const ReplyLeave& a) { AnswerToken(a.token, a.verdict, {}); },
+                   [&](const PoolJoined& a) {
+                     log_("pool " + a.pool.pool_id + " joined (" + a.pool.machine + ", " + a.pool.address + ")");
+                   },
+                   [&](const PoolGone& a) { log_("pool " + a.pool.pool_id + " is gone: " + a.why); },
+                   [&](const auto& write) {
+                     {
+                       std::lock_guard lock(write_mutex_);
+                       writes_.push_back(write);
+                     }
+                     write_arrived_.notify_one();
+                   },
+               },
+               action);
   }
 }
 
@@ -158,8 +153,8 @@ ClusterView SchedulerLoop::View(Time now) const {
   view.uptime_ms = static_cast<std::uint64_t>((now - started_) / 1'000'000);
   view.trouble = core_.trouble();
   for (const auto& [id, node] : core_.nodes().nodes()) {
-    view.pools.push_back({node.identity, node.load, node.standing,
-                          static_cast<std::uint64_t>((now - node.last_heard) / 1'000'000)});
+    view.pools.push_back(
+        {node.identity, node.load, node.standing, static_cast<std::uint64_t>((now - node.last_heard) / 1'000'000)});
   }
   return view;
 }

@@ -35,8 +35,8 @@ class SchedulerLoop {
   static constexpr std::size_t kInboxMax = 4096;
 
   // `store` is open and belongs to the loop from now on. `about` carries what the core does not know.
-  SchedulerLoop(SchedulerCore::Config config, const std::vector<PoolIdentity>& known,
-                std::unique_ptr<StateStore> store, ClusterView about, Log log);
+  SchedulerLoop(SchedulerCore::Config config, const std::vector<PoolIdentity>& known, std::unique_ptr<StateStore> store,
+                ClusterView about, Log log);
   ~SchedulerLoop();
   SchedulerLoop(const SchedulerLoop&) = delete;
   SchedulerLoop& operator=(const SchedulerLoop&) = delete;
@@ -73,8 +73,8 @@ class SchedulerLoop {
   const Time started_;
   ClusterView about_;
   Log log_;
-  SchedulerCore core_;                              // loop's thread only, as the next two
-  std::map<std::uint64_t, OnAnswer> waiting_;       // by token
+  SchedulerCore core_;                         // loop's thread only, as the next two
+  std::map<std::uint64_t, OnAnswer> waiting_;  // by token
   std::uint64_t next_token_ = 1;
 
   std::mutex mutex_;
@@ -82,10 +82,10 @@ class SchedulerLoop {
   std::deque<Item> inbox_;
   bool stopping_ = false;
 
-  std::unique_ptr<StateStore> store_;               // writer's thread only
+  std::unique_ptr<StateStore> store_;  // writer's thread only
   std::mutex write_mutex_;
   std::condition_variable write_arrived_;
-  std::deque<Write> writes_;                        // bounded by the core's writes_max and pools_max
+  std::deque<Write> writes_;  // bounded by the core's writes_max and pools_max
   bool writer_stopping_ = false;
   std::thread writer_;
 };

@@ -31,7 +31,7 @@ void LogLine(const std::string& text) {
 
 // mkdir -p, the last of them for this user alone.
 bool MakeDirectory(const std::string& path, std::string* reason) {
-  for (std::size_t slash = path.find('/', 1); ; slash = path.find('/', slash + 1)) {
+  for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     const std::string part = path.substr(0, slash);
     const bool last = slash == std::string::npos;
     if (mkdir(part.c_str(), last ? 0700 : 0755) != 0 && errno != EEXIST) {
@@ -44,8 +44,7 @@ bool MakeDirectory(const std::string& path, std::string* reason) {
 
 }  // namespace
 
-Outcome RunScheduler(const SchedulerOptions& options,
-                     const std::function<bool(const ReadyScheduler&)>& on_ready) {
+Outcome RunScheduler(const SchedulerOptions& options, const std::function<bool(const ReadyScheduler&)>& on_ready) {
   const ListenAddress listen = ParseListenAddress(options.listen);
   if (listen.fault != ListenAddress::Fault::kNone) {
     LogLine(listen.reason);

@@ -23,7 +23,6 @@ struct ReadyScheduler {
 
 // Call it while the process has one thread: it blocks SIGTERM and SIGINT for all that follow. `on_ready` is called once
 // when the scheduler serves; false from it ends the start. Trouble is told on stderr.
-Outcome RunScheduler(const SchedulerOptions& options,
-                     const std::function<bool(const ReadyScheduler&)>& on_ready);
+Outcome RunScheduler(const SchedulerOptions& options, const std::function<bool(const ReadyScheduler&)>& on_ready);
 
 }  // namespace sheaf::scheduler

@@ -24,8 +24,7 @@ class Door final : public v1::Scheduler::CallbackService {
  public:
   explicit Door(SchedulerLoop* loop) : loop_(loop) {}
 
-  grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context,
-                                     const v1::RegisterRequest* request,
+  grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context, const v1::RegisterRequest* request,
                                      v1::RegisterReply* reply) override {
     RegisterArrived event;
     event.protocol = request->protocol();
@@ -47,8 +46,7 @@ class Door final : public v1::Scheduler::CallbackService {
     return reactor;
   }
 
-  grpc::ServerUnaryReactor* Heartbeat(grpc::CallbackServerContext* context,
-                                      const v1::HeartbeatRequest* request,
+  grpc::ServerUnaryReactor* Heartbeat(grpc::CallbackServerContext* context, const v1::HeartbeatRequest* request,
                                       v1::HeartbeatReply* reply) override {
     HeartbeatArrived event;
     event.pool_id = request->pool_id();
@@ -66,8 +64,7 @@ class Door final : public v1::Scheduler::CallbackService {
     return reactor;
   }
 
-  grpc::ServerUnaryReactor* Leave(grpc::CallbackServerContext* context,
-                                  const v1::LeaveRequest* request,
+  grpc::ServerUnaryReactor* Leave(grpc::CallbackServerContext* context, const v1::LeaveRequest* request,
                                   v1::LeaveReply* reply) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     loop_->Ask(LeaveArrived{0, request->pool_id(), request->incarnation()},
@@ -86,8 +83,7 @@ class Window final : public v1::View::CallbackService {
  public:
   explicit Window(SchedulerLoop* loop) : loop_(loop) {}
 
-  grpc::ServerUnaryReactor* GetCluster(grpc::CallbackServerContext* context,
-                                       const v1::GetClusterRequest*,
+  grpc::ServerUnaryReactor* GetCluster(grpc::CallbackServerContext* context, const v1::GetClusterRequest*,
                                        v1::ClusterView* reply) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     loop_->AskView([reactor, reply](const ClusterView* view) {
@@ -119,12 +115,11 @@ bool SomebodyListens(const std::string& path) {
 
 class GrpcService final : public SchedulerService {
  public:
-  GrpcService(ListenAddress listen, SchedulerLoop* loop)
-      : listen_(std::move(listen)), door_(loop), window_(loop) {}
+  GrpcService(ListenAddress listen, SchedulerLoop* loop) : listen_(std::move(listen)), door_(loop), window_(loop) {}
   ~GrpcService() override { Close(); }
 
   bool Start(std::string* reason) {
-    struct stat info {};
+    struct stat info{};
     if (!listen_.unix_path.empty() && lstat(listen_.unix_path.c_str(), &info) == 0) {
       if (!S_ISSOCK(info.st_mode)) {
         *reason = listen_.unix_path + " exists and is not a socket";
@@ -173,8 +168,7 @@ class GrpcService final : public SchedulerService {
 
 }  // namespace
 
-std::unique_ptr<SchedulerService> SchedulerService::Open(const ListenAddress& listen,
-                                                         SchedulerLoop* loop,
+std::unique_ptr<SchedulerService> SchedulerService::Open(const ListenAddress& listen, SchedulerLoop* loop,
                                                          std::string* reason) {
   auto service = std::make_unique<GrpcService>(listen, loop);
   if (!service->Start(reason)) return nullptr;

@@ -15,8 +15,7 @@ class SchedulerService {
  public:
   // Opens the address and serves `loop`, which must outlive the service and may start to run later. nullptr, with
   // a reason, when somebody else listens there or the system refuses. Port 0: see address().
-  static std::unique_ptr<SchedulerService> Open(const ListenAddress& listen, SchedulerLoop* loop,
-                                                std::string* reason);
+  static std::unique_ptr<SchedulerService> Open(const ListenAddress& listen, SchedulerLoop* loop, std::string* reason);
   virtual ~SchedulerService() = default;
 
   // What clients connect to; names the port that was chosen.

@@ -14,17 +14,14 @@ constexpr int kApplication = 0x5368;  // PRAGMA application_id
 // A prepared statement, finalised with its scope.
 class Statement {
  public:
-  Statement(sqlite3* db, const char* sql) {
-    code_ = sqlite3_prepare_v2(db, sql, -1, &statement_, nullptr);
-  }
+  Statement(sqlite3* db, const char* sql) { code_ = sqlite3_prepare_v2(db, sql, -1, &statement_, nullptr); }
   Statement(const Statement&) = delete;
   Statement& operator=(const Statement&) = delete;
   ~Statement() { sqlite3_finalize(statement_); }
 
   void Bind(int index, std::string_view text) {
     if (code_ != SQLITE_OK) return;
-    code_ = sqlite3_bind_text(statement_, index, text.data(), static_cast<int>(text.size()),
-                              SQLITE_TRANSIENT);
+    code_ = sqlite3_bind_text(statement_, index, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
   }
   void Bind(int index, std::uint64_t number) {
     if (code_ != SQLITE_OK) return;
@@ -72,17 +69,20 @@ StateStatus SqliteState::Fail(int code, std::string_view doing) const {
   switch (code & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-      return {StateFault::kBusy, where + "; another scheduler uses it: stop that one, or give "
-                                         "this one its own --state directory"};
+      return {StateFault::kBusy, where +
+                                     "; another scheduler uses it: stop that one, or give "
+                                     "this one its own --state directory"};
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
     case SQLITE_MISMATCH:
-      return {StateFault::kCorrupt, where + "; move the file away to start a new cluster, running "
-                                            "pools join it by themselves"};
+      return {StateFault::kCorrupt, where +
+                                        "; move the file away to start a new cluster, running "
+                                        "pools join it by themselves"};
     case SQLITE_FULL:
     case SQLITE_TOOBIG:
-      return {StateFault::kFull, where + "; make room on that file system, what was stored before "
-                                         "is intact"};
+      return {StateFault::kFull, where +
+                                     "; make room on that file system, what was stored before "
+                                     "is intact"};
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
     case SQLITE_READONLY:
@@ -100,9 +100,8 @@ StateStatus SqliteState::Execute(const char* sql) {
 
 StateStatus SqliteState::Open(OpenedState* state) {
   sqlite3* db = nullptr;
-  const int code = sqlite3_open_v2(path_.c_str(), &db,
-                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-                                   nullptr);
+  const int code =
+      sqlite3_open_v2(path_.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   db_.reset(db);  // also on failure: SQLite hands out a handle that tells why
   StateStatus status;
   if (code != SQLITE_OK) {
@@ -119,9 +118,8 @@ StateStatus SqliteState::Prepare() {
   sqlite3_extended_result_codes(db_.get(), 1);
   sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
   // Exclusive before the log: then the log needs no shared memory and the lock is never let go.
-  for (const char* pragma :
-       {"PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL",
-        "PRAGMA trusted_schema=OFF", "PRAGMA journal_size_limit=1048576"}) {
+  for (const char* pragma : {"PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL",
+                             "PRAGMA trusted_schema=OFF", "PRAGMA journal_size_limit=1048576"}) {
     if (StateStatus status = Execute(pragma); !status.ok()) return status;
   }
   std::uint64_t format = 0;
@@ -131,9 +129,8 @@ StateStatus SqliteState::Prepare() {
     format = ask.Number(0);
   }
   if (format > kFormat) {
-    return {StateFault::kTooNew, "state file " + path_ + ": format " + std::to_string(format) +
-                                     ", this sheaf knows " + std::to_string(kFormat) +
-                                     "; use the newer sheaf"};
+    return {StateFault::kTooNew, "state file " + path_ + ": format " + std::to_string(format) + ", this sheaf knows " +
+                                     std::to_string(kFormat) + "; use the newer sheaf"};
   }
   {
     Statement check(db_.get(), "PRAGMA quick_check(1)");
@@ -145,15 +142,14 @@ StateStatus SqliteState::Prepare() {
 
 StateStatus SqliteState::Load(OpenedState* state) {
   if (StateStatus status = Execute("BEGIN EXCLUSIVE"); !status.ok()) return status;
-  const std::string format = "PRAGMA user_version=" + std::to_string(kFormat) +
-                             "; PRAGMA application_id=" + std::to_string(kApplication);
-  for (const char* sql :
-       {"CREATE TABLE IF NOT EXISTS cluster(one INTEGER PRIMARY KEY CHECK(one=1), id TEXT NOT NULL,"
-        " epoch INTEGER NOT NULL)",
-        "CREATE TABLE IF NOT EXISTS pool(pool_id TEXT PRIMARY KEY, incarnation INTEGER NOT NULL,"
-        " machine TEXT NOT NULL, address TEXT NOT NULL, version TEXT NOT NULL,"
-        " pid INTEGER NOT NULL) WITHOUT ROWID",
-        format.c_str()}) {
+  const std::string format =
+      "PRAGMA user_version=" + std::to_string(kFormat) + "; PRAGMA application_id=" + std::to_string(kApplication);
+  for (const char* sql : {"CREATE TABLE IF NOT EXISTS cluster(one INTEGER PRIMARY KEY CHECK(one=1), id TEXT NOT NULL,"
+                          " epoch INTEGER NOT NULL)",
+                          "CREATE TABLE IF NOT EXISTS pool(pool_id TEXT PRIMARY KEY, incarnation INTEGER NOT NULL,"
+                          " machine TEXT NOT NULL, address TEXT NOT NULL, version TEXT NOT NULL,"
+                          " pid INTEGER NOT NULL) WITHOUT ROWID",
+                          format.c_str()}) {
     if (StateStatus status = Execute(sql); !status.ok()) return status;
   }
   {
@@ -207,8 +203,7 @@ StateStatus SqliteState::ErasePool(std::string_view pool_id) {
   Statement erase(db_.get(), "DELETE FROM pool WHERE pool_id=?");
   erase.Bind(1, pool_id);
   const int code = erase.Step();
-  return code == SQLITE_DONE ? StateStatus{}
-                             : Fail(code, "erase pool " + std::string(pool_id));
+  return code == SQLITE_DONE ? StateStatus{} : Fail(code, "erase pool " + std::string(pool_id));
 }
 
 StateStatus SqliteState::LimitPages(int pages) {

@@ -34,8 +34,8 @@ class SqliteState final : public StateStore {
 
   StateStatus Execute(const char* sql);
   StateStatus Fail(int code, std::string_view doing) const;
-  StateStatus Prepare();                     // format, tables
-  StateStatus Load(OpenedState* state);      // inside one transaction
+  StateStatus Prepare();                 // format, tables
+  StateStatus Load(OpenedState* state);  // inside one transaction
 
   std::string path_;
   std::unique_ptr<sqlite3, Closer> db_;

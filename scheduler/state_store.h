@@ -15,11 +15,11 @@ namespace sheaf::scheduler {
 
 enum class StateFault {
   kNone,
-  kBusy,      // another scheduler uses the same state
-  kCorrupt,   // not readable as what it should be
-  kTooNew,    // written by a later version
-  kFull,      // no room; what was there before is intact
-  kDenied,    // no permission, or no such directory
+  kBusy,     // another scheduler uses the same state
+  kCorrupt,  // not readable as what it should be
+  kTooNew,   // written by a later version
+  kFull,     // no room; what was there before is intact
+  kDenied,   // no permission, or no such directory
   kInputOutput,
 };
 

@@ -40,21 +40,20 @@ void LinkCore::On(const Tick&, Time now) {
   if (NextDeadline() > now) return;
   if (state_ == State::kAway) {
     open_call_ = next_call_++;
-    actions_.push_back(scheduler::RegisterArrived{open_call_, scheduler::kProtocol, config_.pool,
-                                                  load_, cluster_id_, epoch_});
+    actions_.push_back(
+        scheduler::RegisterArrived{open_call_, scheduler::kProtocol, config_.pool, load_, cluster_id_, epoch_});
   } else if (state_ == State::kMember) {
     open_call_ = next_call_++;
-    actions_.push_back(scheduler::HeartbeatArrived{open_call_, config_.pool.pool_id,
-                                                   config_.pool.incarnation, epoch_, ++sequence_,
-                                                   load_});
+    actions_.push_back(scheduler::HeartbeatArrived{open_call_, config_.pool.pool_id, config_.pool.incarnation, epoch_,
+                                                   ++sequence_, load_});
   }
 }
 
 void LinkCore::On(const RegisterAnswered& event, Time now) {
   if (!Settles(event.call)) return;
   if (event.cluster_id == cluster_id_ && event.epoch < epoch_) {
-    Retry(now, "the scheduler that answers is an old one (epoch " + std::to_string(event.epoch) +
-                   ", epoch " + std::to_string(epoch_) + " was seen)");
+    Retry(now, "the scheduler that answers is an old one (epoch " + std::to_string(event.epoch) + ", epoch " +
+                   std::to_string(epoch_) + " was seen)");
     return;
   }
   switch (event.verdict) {
@@ -70,8 +69,7 @@ void LinkCore::On(const RegisterAnswered& event, Time now) {
       failures_ = 0;
       said_.clear();
       next_attempt_ = now + config_.heartbeat_interval;
-      actions_.push_back(Say{"member of cluster " + cluster_id_ + ", epoch " +
-                             std::to_string(epoch_)});
+      actions_.push_back(Say{"member of cluster " + cluster_id_ + ", epoch " + std::to_string(epoch_)});
       return;
     case Verdict::kSuperseded:
       End("this pool's place in the cluster is taken: " + event.reason);
@@ -155,8 +153,7 @@ void LinkCore::GoAway(const std::string& why) {
 // Full jitter: a delay between 0 and a bound that doubles, so that a cluster does not come back in step.
 void LinkCore::Retry(Time now, const std::string& why) {
   const Time bound = std::min(config_.delay_max, config_.delay_first << std::min(failures_, 16u));
-  next_attempt_ = now + 1 + static_cast<Time>(NextRandom(&random_) %
-                                              static_cast<std::uint64_t>(bound));
+  next_attempt_ = now + 1 + static_cast<Time>(NextRandom(&random_) % static_cast<std::uint64_t>(bound));
   ++failures_;
   if (why == said_) return;
   said_ = why;

@@ -58,8 +58,7 @@ class LinkCore {
   };
   struct Leave {};
   struct Tick {};
-  using Event = std::variant<LoadChanged, RegisterAnswered, HeartbeatAnswered, CallFailed,
-                             LeaveAnswered, Leave, Tick>;
+  using Event = std::variant<LoadChanged, RegisterAnswered, HeartbeatAnswered, CallFailed, LeaveAnswered, Leave, Tick>;
 
   // Actions. The messages' tokens carry the call's number.
   struct SendLeave {
@@ -72,8 +71,7 @@ class LinkCore {
   struct Ended {
     std::string why;
   };
-  using Action = std::variant<scheduler::RegisterArrived, scheduler::HeartbeatArrived, SendLeave,
-                              Say, Ended>;
+  using Action = std::variant<scheduler::RegisterArrived, scheduler::HeartbeatArrived, SendLeave, Say, Ended>;
 
   explicit LinkCore(Config config);
 
@@ -107,12 +105,12 @@ class LinkCore {
   bool load_known_ = false;
   bool leave_wanted_ = false;
   std::string cluster_id_;
-  std::uint64_t epoch_ = 0;       // the highest seen of cluster_id_
+  std::uint64_t epoch_ = 0;  // the highest seen of cluster_id_
   std::uint64_t sequence_ = 0;
   std::uint64_t next_call_ = 1;
-  std::uint64_t open_call_ = 0;   // 0: none
+  std::uint64_t open_call_ = 0;  // 0: none
   Time next_attempt_ = 0;
-  unsigned failures_ = 0;         // in a row
+  unsigned failures_ = 0;  // in a row
   std::uint64_t random_;
   std::string said_;
   std::vector<Action> actions_;

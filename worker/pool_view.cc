@@ -72,28 +72,23 @@ std::optional<PoolView> PoolViewFromJson(std::string_view text) {
   std::string schema;
   if (!Read(in, "schema", &schema) || schema != kSchema) return std::nullopt;
   PoolView view;
-  const bool ok =
-      Read(in, "pool_id", &view.pool_id) && Read(in, "incarnation", &view.incarnation) &&
-      Read(in, "pid", &view.pid) && Read(in, "supervisor_pid", &view.supervisor_pid) &&
-      Read(in, "address", &view.address) && Read(in, "machine", &view.machine) &&
-      Read(in, "scheduler", &view.scheduler) && Read(in, "draining", &view.draining) &&
-      Read(in, "uptime_ms", &view.uptime_ms) && Read(in, "slots", &view.slots) &&
-      Read(in, "slots_leased", &view.slots_leased) &&
-      Read(in, "workers_running", &view.workers_running) &&
-      Read(in, "workers_idle", &view.workers_idle) && Read(in, "clients", &view.clients) &&
-      Read(in, "segment_bytes", &view.segment_bytes) &&
-      Read(in, "budget_bytes", &view.budget_bytes) &&
-      Read(in, "tasks_executed", &view.tasks_executed) &&
-      Read(in, "workers_died", &view.workers_died);
+  const bool ok = Read(in, "pool_id", &view.pool_id) && Read(in, "incarnation", &view.incarnation) &&
+                  Read(in, "pid", &view.pid) && Read(in, "supervisor_pid", &view.supervisor_pid) &&
+                  Read(in, "address", &view.address) && Read(in, "machine", &view.machine) &&
+                  Read(in, "scheduler", &view.scheduler) && Read(in, "draining", &view.draining) &&
+                  Read(in, "uptime_ms", &view.uptime_ms) && Read(in, "slots", &view.slots) &&
+                  Read(in, "slots_leased", &view.slots_leased) && Read(in, "workers_running", &view.workers_running) &&
+                  Read(in, "workers_idle", &view.workers_idle) && Read(in, "clients", &view.clients) &&
+                  Read(in, "segment_bytes", &view.segment_bytes) && Read(in, "budget_bytes", &view.budget_bytes) &&
+                  Read(in, "tasks_executed", &view.tasks_executed) && Read(in, "workers_died", &view.workers_died);
   if (!ok) return std::nullopt;
   const auto jobs = in.find("jobs");
   if (jobs == in.end()) return view;
   if (!jobs->is_array() || jobs->size() > kJobsShownMax) return std::nullopt;
   for (const json& entry : *jobs) {
     JobView job;
-    if (!entry.is_object() || !Read(entry, "driver_pid", &job.driver_pid) ||
-        !Read(entry, "program", &job.program) || !Read(entry, "workers", &job.workers) ||
-        !Read(entry, "tasks_executed", &job.tasks_executed) ||
+    if (!entry.is_object() || !Read(entry, "driver_pid", &job.driver_pid) || !Read(entry, "program", &job.program) ||
+        !Read(entry, "workers", &job.workers) || !Read(entry, "tasks_executed", &job.tasks_executed) ||
         !Read(entry, "segment_bytes", &job.segment_bytes)) {
       return std::nullopt;
     }

@@ -21,13 +21,13 @@ struct JobView {
 };
 
 struct PoolView {
-  std::string pool_id;             // stable over restarts of the pool under one supervisor
-  std::uint64_t incarnation = 0;   // grows at each start of the pool process
+  std::string pool_id;            // stable over restarts of the pool under one supervisor
+  std::uint64_t incarnation = 0;  // grows at each start of the pool process
   std::uint32_t pid = 0;
   std::uint32_t supervisor_pid = 0;
-  std::string address;             // path of the pool's unix socket
-  std::string machine;             // host name
-  std::string scheduler;           // empty: the pool serves its machine alone
+  std::string address;    // path of the pool's unix socket
+  std::string machine;    // host name
+  std::string scheduler;  // empty: the pool serves its machine alone
   bool draining = false;
   std::uint64_t uptime_ms = 0;
   int slots = 0;

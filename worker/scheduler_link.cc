@@ -34,10 +34,7 @@ scheduler::PoolLoad LoadOf(const PoolView& view) {
 }  // namespace
 
 SchedulerLink::SchedulerLink(scheduler::ListenAddress address, std::string version, Log log)
-    : version_(std::move(version)),
-      log_(std::move(log)),
-      client_(address),
-      thread_([this] { Run(); }) {}
+    : version_(std::move(version)), log_(std::move(log)), client_(address), thread_([this] { Run(); }) {}
 
 SchedulerLink::~SchedulerLink() { Stop(); }
 
@@ -72,8 +69,7 @@ void SchedulerLink::Run() {
       if (due == scheduler::kNever) {
         changed_.wait(lock, news);
       } else {
-        changed_.wait_for(lock, std::chrono::nanoseconds(std::max<std::int64_t>(
-                                    due - NowNanos(), 0)), news);
+        changed_.wait_for(lock, std::chrono::nanoseconds(std::max<std::int64_t>(due - NowNanos(), 0)), news);
       }
       view = std::exchange(view_, std::nullopt);
       if (stopping_ && !leaving) leaving = true;
@@ -82,8 +78,7 @@ void SchedulerLink::Run() {
     if (view) {
       if (!core) {
         LinkCore::Config config;
-        config.pool = {view->pool_id, view->incarnation, view->machine, view->address, version_,
-                       view->pid};
+        config.pool = {view->pool_id, view->incarnation, view->machine, view->address, version_, view->pid};
         config.seed = std::random_device{}();
         core = std::make_unique<LinkCore>(config);
       }
@@ -115,9 +110,9 @@ std::vector<LinkCore::Event> SchedulerLink::Carry(const std::vector<LinkCore::Ac
       scheduler::RegisterResult result;
       const scheduler::CallStatus status = client_.Register(*join, kCallDeadline, &result);
       if (status.ok()) {
-        events.push_back(LinkCore::RegisterAnswered{
-            join->token, result.verdict, result.reason, result.cluster_id, result.epoch,
-            LinkCore::Time{result.heartbeat_interval_ms} * 1'000'000});
+        events.push_back(LinkCore::RegisterAnswered{join->token, result.verdict, result.reason, result.cluster_id,
+                                                    result.epoch,
+                                                    LinkCore::Time{result.heartbeat_interval_ms} * 1'000'000});
       } else {
         events.push_back(LinkCore::CallFailed{join->token, status.message});
       }
@@ -125,8 +120,7 @@ std::vector<LinkCore::Event> SchedulerLink::Carry(const std::vector<LinkCore::Ac
       scheduler::HeartbeatResult result;
       const scheduler::CallStatus status = client_.Heartbeat(*beat, kCallDeadline, &result);
       if (status.ok()) {
-        events.push_back(LinkCore::HeartbeatAnswered{beat->token, result.verdict, result.reason,
-                                                     result.epoch});
+        events.push_back(LinkCore::HeartbeatAnswered{beat->token, result.verdict, result.reason, result.epoch});
       } else {
         events.push_back(LinkCore::CallFailed{beat->token, status.message});
       }

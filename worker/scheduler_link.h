@@ -1,7 +1,7 @@
 // Carries a pool's membership in a cluster: a thread with a gRPC client around LinkCore.
 //
-// Linked by the pool of a cluster only, never by a worker or an embedded pool. The scheduler may be absent, restarted or
-// silent: the pool notices nothing but lines in the log.
+// Linked by the pool of a cluster only, never by a worker or an embedded pool. The scheduler may be absent, restarted
+// or silent: the pool notices nothing but lines in the log.
 #pragma once
 
 #include <condition_variable>

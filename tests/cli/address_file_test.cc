@@ -33,12 +33,10 @@ TEST_F(AddressFileTest, ComesBackAsItWasWritten) {
   ASSERT_TRUE(WriteAddressFile(path, "unix:/run/x", &error_)) << error_;
   ASSERT_TRUE(WriteAddressFile(path, "127.0.0.1:70", &error_)) << "replaced";
   EXPECT_EQ(ReadAddressFile(path), "127.0.0.1:70");
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(stat(path.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_),
-                          std::filesystem::directory_iterator()),
-            1)
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_), std::filesystem::directory_iterator()), 1)
       << "nothing is left beside it";
 }
 
@@ -58,7 +56,7 @@ TEST_F(AddressFileTest, MakesARuntimeDirectoryForThisUserAlone) {
   setenv("XDG_RUNTIME_DIR", directory_.c_str(), 1);
   const std::string runtime = RuntimeDirectory(&error_);
   EXPECT_EQ(runtime, directory_ + "/sheaf");
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(stat(runtime.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0700u);
   EXPECT_EQ(RuntimeDirectory(&error_), runtime) << "the second time, too";
@@ -89,8 +87,8 @@ TEST_F(AddressFileTest, ListsTheLivingAndTidiesUpAfterTheDead) {
   ASSERT_TRUE(WriteAddressFile(dead, "/run/dead", &error_));
   ASSERT_TRUE(WriteAddressFile(AnnouncedPath(directory_, "scheduler", own), "127.0.0.1:1", &error_));
   ASSERT_TRUE(WriteAddressFile(AnnouncedPath(directory_, "pool", own), "/run/own", &error_));
-  for (const char* stray : {"pool-x.address", "pool-.address", "pool-0.address", "notes.txt",
-                            "pool-99999999999.address"}) {
+  for (const char* stray :
+       {"pool-x.address", "pool-.address", "pool-0.address", "notes.txt", "pool-99999999999.address"}) {
     std::ofstream(directory_ + "/" + stray) << "stray\n";
   }
   const auto found = ListAnnounced(directory_);

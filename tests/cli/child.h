@@ -45,8 +45,7 @@ class Child {
     posix_spawn_file_actions_adddup2(&actions, in[0], 0);
     posix_spawn_file_actions_adddup2(&actions, out[1], 1);
     posix_spawn_file_actions_adddup2(&actions, err[1], 2);
-    EXPECT_EQ(posix_spawn(&pid_, words[0].c_str(), &actions, nullptr, arguments.data(),
-                          settings.data()), 0)
+    EXPECT_EQ(posix_spawn(&pid_, words[0].c_str(), &actions, nullptr, arguments.data(), settings.data()), 0)
         << words[0];
     posix_spawn_file_actions_destroy(&actions);
     for (const int fd : {in[0], out[1], err[1]}) close(fd);
@@ -55,8 +54,10 @@ class Child {
     err_ = err[0];
   }
   Child(Child&& other) noexcept
-      : pid_(std::exchange(other.pid_, -1)), in_(std::exchange(other.in_, -1)),
-        out_(std::exchange(other.out_, -1)), err_(std::exchange(other.err_, -1)),
+      : pid_(std::exchange(other.pid_, -1)),
+        in_(std::exchange(other.in_, -1)),
+        out_(std::exchange(other.out_, -1)),
+        err_(std::exchange(other.err_, -1)),
         text_(std::move(other.text_)) {}
   ~Child() {
     if (pid_ > 0) {
@@ -112,8 +113,8 @@ class Child {
 
  private:
   static bool ReadMore(int fd, std::string* text, std::chrono::steady_clock::time_point deadline) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-        deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     pollfd ready{fd, POLLIN, 0};
     if (left.count() <= 0 || poll(&ready, 1, static_cast<int>(left.count())) <= 0) return false;
     char bytes[4096];

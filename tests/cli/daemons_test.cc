@@ -24,8 +24,10 @@ class DaemonsTest : public ::testing::Test {
     std::string name = "/tmp/sheaf_cli_XXXXXX";  // short: sockets lie in it
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     directory_ = name;
-    environment_ = {{"XDG_RUNTIME_DIR", directory_}, {"XDG_STATE_HOME", directory_ + "/state"},
-                    {"SHEAF_ADDRESS", ""}, {"SHEAF_BIN", SHEAF_EXECUTABLE}};
+    environment_ = {{"XDG_RUNTIME_DIR", directory_},
+                    {"XDG_STATE_HOME", directory_ + "/state"},
+                    {"SHEAF_ADDRESS", ""},
+                    {"SHEAF_BIN", SHEAF_EXECUTABLE}};
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
@@ -156,8 +158,7 @@ TEST_F(DaemonsTest, SeveralPoolsJoinOneScheduler) {
   EXPECT_EQ(scheduler.Wait(), 128 + SIGKILL);
   Child again = Sheaf({"scheduler", "start", "--listen", address, "--lost-after", "2"});
   ASSERT_NE(again.Line(), "") << again.Errors();
-  EXPECT_TRUE(StatusBecomes([&](const json& status) { return states(status)["first"] == "alive"; }))
-      << Status().dump();
+  EXPECT_TRUE(StatusBecomes([&](const json& status) { return states(status)["first"] == "alive"; })) << Status().dump();
   const json after = Status()["schedulers"][0];
   EXPECT_EQ(after["cluster_id"], before["cluster_id"]);
   EXPECT_EQ(after["epoch"], before["epoch"].get<int>() + 1);
@@ -178,8 +179,12 @@ TEST_F(DaemonsTest, StopEndsTheOnlyDaemonAndAsksWhichOfSeveral) {
   EXPECT_NE(errors.find(tcp), std::string::npos) << errors;
   Run({"stop", "--address", tcp}, 0);
   EXPECT_EQ(scheduler.Wait(), 0) << scheduler.Errors();
+  environment_["SHEAF_ADDRESS"] = address;  // names the pool, as --address would; --all does not mind it
   Run({"stop"}, 0);
   EXPECT_EQ(pool.Wait(), 0) << pool.Errors();
+  Run({"stop"}, 3);
+  Run({"stop", "--all"}, 0);
+  environment_["SHEAF_ADDRESS"] = "";
   Run({"stop"}, 4);
   Run({"stop", "--all"}, 0);
 }

@@ -47,11 +47,9 @@ class PoolClientTest : public ::testing::Test {
     thread_ = std::thread([this, bytes] {
       const Fd peer(accept(listener_.get(), nullptr, nullptr));
       char question[256];
-      EXPECT_EQ(recv(peer.get(), question, sizeof question, 0),
-                static_cast<ssize_t>(sizeof(wire::Header)));
+      EXPECT_EQ(recv(peer.get(), question, sizeof question, 0), static_cast<ssize_t>(sizeof(wire::Header)));
       if (!bytes.empty()) {
-        EXPECT_EQ(send(peer.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
-                  static_cast<ssize_t>(bytes.size()));
+        EXPECT_EQ(send(peer.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
       }
     });
   }
@@ -84,6 +82,7 @@ TEST_F(PoolClientTest, DoesNotBelieveAnAnswerThatIsNoView) {
   AnswerWith(Packet(wire::Kind::kStatusReply, "{\"schema\":\"other\"}"));
   const PoolAnswer answer = AskPool(path_, milliseconds(10'000));
   EXPECT_FALSE(answer.ok);
+  EXPECT_TRUE(answer.foreign);
   EXPECT_NE(answer.reason.find("version"), std::string::npos) << answer.reason;
 }
 

@@ -62,10 +62,8 @@ TEST(PoolView, StaysBelowOnePacketWithAThousandJobs) {
 TEST(PoolView, RefusesWhatIsNoView) {
   for (const char* text :
        {"", "null", "[]", "{}", "{\"schema\":\"sheaf.pool.v2\"}", "{\"schema\":1}",
-        "{\"schema\":\"sheaf.pool.v1\",\"slots\":\"many\"}",
-        "{\"schema\":\"sheaf.pool.v1\",\"jobs\":{}}",
-        "{\"schema\":\"sheaf.pool.v1\",\"jobs\":[1]}", "{\"schema\":\"sheaf.pool.v1\"",
-        "\xff\xff\xff"}) {
+        "{\"schema\":\"sheaf.pool.v1\",\"slots\":\"many\"}", "{\"schema\":\"sheaf.pool.v1\",\"jobs\":{}}",
+        "{\"schema\":\"sheaf.pool.v1\",\"jobs\":[1]}", "{\"schema\":\"sheaf.pool.v1\"", "\xff\xff\xff"}) {
     EXPECT_FALSE(PoolViewFromJson(text).has_value()) << text;
   }
 }

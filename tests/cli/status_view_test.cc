@@ -95,8 +95,7 @@ TEST(StatusView, SaysWhatToDoWhenAClusterIsEmpty) {
   MachineStatus status = Two();
   status.pools.clear();
   status.clusters[0].pools.clear();
-  EXPECT_NE(RenderTable(status).find("sheaf pool start --scheduler unix:/run/s.sock"),
-            std::string::npos);
+  EXPECT_NE(RenderTable(status).find("sheaf pool start --scheduler unix:/run/s.sock"), std::string::npos);
 }
 
 TEST(StatusView, WritesNumbersForPeople) {

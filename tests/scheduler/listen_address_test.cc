@@ -26,8 +26,8 @@ TEST(ListenAddress, TakesTheLoopbackInterface) {
 }
 
 TEST(ListenAddress, RefusesWhatOtherMachinesCanReachAndSaysWhy) {
-  for (const char* text : {"0.0.0.0:7400", "192.168.1.2:7400", "[::]:7400", "example.org:7400",
-                           ":7400", "128.0.0.1:1", "[::ffff:127.0.0.1]:1"}) {
+  for (const char* text : {"0.0.0.0:7400", "192.168.1.2:7400", "[::]:7400", "example.org:7400", ":7400", "128.0.0.1:1",
+                           "[::ffff:127.0.0.1]:1"}) {
     const ListenAddress address = ParseListenAddress(text);
     EXPECT_EQ(address.fault, Fault::kNotLocal) << text;
     EXPECT_NE(address.reason.find("encryption"), std::string::npos) << address.reason;

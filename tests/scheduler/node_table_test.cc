@@ -86,8 +86,7 @@ TEST(NodeTable, KnowsALaterLifeFromAnEarlierOne) {
   EXPECT_EQ(table.Heartbeat("a", 4, 9, Load(0), 2), Heard::kSuperseded);
   EXPECT_EQ(table.Register(Pool("a", 6), Load(0), 3), Registered::kJoined);
   EXPECT_EQ(table.Heartbeat("a", 5, 9, Load(0), 3), Heard::kSuperseded);
-  EXPECT_EQ(table.Heartbeat("a", 6, 1, Load(0), 3), Heard::kFresh)
-      << "a new life counts its heartbeats from one";
+  EXPECT_EQ(table.Heartbeat("a", 6, 1, Load(0), 3), Heard::kFresh) << "a new life counts its heartbeats from one";
   EXPECT_FALSE(table.Leave("a", 5, 4)) << "the goodbye of an earlier life";
   EXPECT_EQ(table.Find("a")->standing, Standing::kAlive);
 }

@@ -19,8 +19,7 @@ SchedulerCore::Config SmallConfig() {
   return config;
 }
 
-RegisterArrived Register(std::uint64_t token, const std::string& id,
-                         std::uint64_t incarnation = 1) {
+RegisterArrived Register(std::uint64_t token, const std::string& id, std::uint64_t incarnation = 1) {
   RegisterArrived event;
   event.token = token;
   event.protocol = kProtocol;
@@ -54,8 +53,7 @@ TEST(SchedulerCore, AcknowledgesARegistrationOnlyOnceItIsStored) {
   SchedulerCore core(SmallConfig(), {}, 0);
   EXPECT_EQ(Lines(core.OnEvent(Register(1, "a"), 0)), Script{"store a/1"});
   EXPECT_EQ(core.nodes().Find("a"), nullptr);
-  EXPECT_EQ(Lines(core.OnEvent(StoreDone{1, true, ""}, 1)),
-            (Script{"joined a/1", "reply_register 1 ok"}));
+  EXPECT_EQ(Lines(core.OnEvent(StoreDone{1, true, ""}, 1)), (Script{"joined a/1", "reply_register 1 ok"}));
   EXPECT_EQ(Lines(core.OnEvent(Heartbeat(2, "a", 1), 2)), Script{"reply_heartbeat 2 ok"});
 }
 
@@ -72,8 +70,7 @@ TEST(SchedulerCore, GivesARepeatedRegistrationTheAnswerOfTheFirst) {
 TEST(SchedulerCore, TurnsAPoolAwayWhenItsStateIsNotStoredAndSaysSoInItsView) {
   SchedulerCore core(SmallConfig(), {}, 0);
   core.OnEvent(Register(1, "a"), 0);
-  EXPECT_EQ(Lines(core.OnEvent(StoreDone{1, false, "disk full"}, 1)),
-            Script{"reply_register 1 unavailable"});
+  EXPECT_EQ(Lines(core.OnEvent(StoreDone{1, false, "disk full"}, 1)), Script{"reply_register 1 unavailable"});
   EXPECT_EQ(core.trouble(), "disk full");
   EXPECT_EQ(core.nodes().Find("a"), nullptr);
   core.OnEvent(Register(2, "a"), 2);
@@ -97,8 +94,7 @@ TEST(SchedulerCore, RefusesWhatItCannotUnderstand) {
   EXPECT_EQ(Lines(core.OnEvent(other, 0)), Script{"reply_register 1 refused"});
   EXPECT_EQ(Lines(core.OnEvent(Register(2, ""), 0)), Script{"reply_register 2 refused"});
   EXPECT_EQ(Lines(core.OnEvent(Register(3, "a/../b"), 0)), Script{"reply_register 3 refused"});
-  EXPECT_EQ(Lines(core.OnEvent(Register(4, std::string(65, 'a')), 0)),
-            Script{"reply_register 4 refused"});
+  EXPECT_EQ(Lines(core.OnEvent(Register(4, std::string(65, 'a')), 0)), Script{"reply_register 4 refused"});
   EXPECT_EQ(Lines(core.OnEvent(Register(5, "a", 0), 0)), Script{"reply_register 5 refused"});
   RegisterArrived idle = Register(6, "a");
   idle.load.slots = 0;
@@ -122,8 +118,7 @@ TEST(SchedulerCore, FencesItselfWhenAPoolKnowsALaterEpoch) {
 TEST(SchedulerCore, AsksForARegistrationAfterItsRestart) {
   PoolIdentity known = Register(0, "a").pool;
   SchedulerCore core(SmallConfig(), {known}, 0);
-  EXPECT_EQ(Lines(core.OnEvent(Heartbeat(1, "a", 50, 6), 1)),
-            Script{"reply_heartbeat 1 register_again"});
+  EXPECT_EQ(Lines(core.OnEvent(Heartbeat(1, "a", 50, 6), 1)), Script{"reply_heartbeat 1 register_again"});
   EXPECT_EQ(Lines(core.OnEvent(Register(2, "a"), 2)), (Script{"joined a/1", "reply_register 2 ok"}))
       << "the file has it already: no write";
 }
@@ -133,10 +128,8 @@ TEST(SchedulerCore, SaysWhichPoolsAreLost) {
   core.OnEvent(Register(1, "a"), 0);
   core.OnEvent(StoreDone{1, true, ""}, 0);
   EXPECT_EQ(Lines(core.OnEvent(Tick{}, core.NextDeadline() - 1)), Script{});
-  EXPECT_EQ(Lines(core.OnEvent(Tick{}, core.NextDeadline())),
-            Script{"gone a/1 silent for too long"});
-  EXPECT_EQ(Lines(core.OnEvent(Heartbeat(2, "a", 2), 6 * kSecond)),
-            Script{"reply_heartbeat 2 register_again"});
+  EXPECT_EQ(Lines(core.OnEvent(Tick{}, core.NextDeadline())), Script{"gone a/1 silent for too long"});
+  EXPECT_EQ(Lines(core.OnEvent(Heartbeat(2, "a", 2), 6 * kSecond)), Script{"reply_heartbeat 2 register_again"});
   EXPECT_EQ(Lines(core.OnEvent(Tick{}, core.NextDeadline())), Script{"erase a"});
   EXPECT_EQ(core.NextDeadline(), kNever);
 }
@@ -145,8 +138,7 @@ TEST(SchedulerCore, AnswersEveryGoodbyeAlike) {
   SchedulerCore core(SmallConfig(), {}, 0);
   core.OnEvent(Register(1, "a"), 0);
   core.OnEvent(StoreDone{1, true, ""}, 0);
-  EXPECT_EQ(Lines(core.OnEvent(LeaveArrived{2, "a", 1}, 1)),
-            (Script{"gone a/1 left", "erase a", "reply_leave 2 ok"}));
+  EXPECT_EQ(Lines(core.OnEvent(LeaveArrived{2, "a", 1}, 1)), (Script{"gone a/1 left", "erase a", "reply_leave 2 ok"}));
   EXPECT_EQ(Lines(core.OnEvent(LeaveArrived{3, "a", 1}, 2)), Script{"reply_leave 3 ok"});
   EXPECT_EQ(Lines(core.OnEvent(LeaveArrived{4, "nobody", 1}, 2)), Script{"reply_leave 4 ok"});
 }
@@ -156,10 +148,8 @@ TEST(SchedulerCore, DoesNotEraseAPoolWhoseNextLifeIsBeingStored) {
   core.OnEvent(Register(1, "a", 1), 0);
   core.OnEvent(StoreDone{1, true, ""}, 0);
   EXPECT_EQ(Lines(core.OnEvent(Register(2, "a", 2), 1)), Script{"store a/2"});
-  EXPECT_EQ(Lines(core.OnEvent(LeaveArrived{3, "a", 1}, 2)),
-            (Script{"gone a/1 left", "reply_leave 3 ok"}));
-  EXPECT_EQ(Lines(core.OnEvent(StoreDone{2, true, ""}, 3)),
-            (Script{"joined a/2", "reply_register 2 ok"}));
+  EXPECT_EQ(Lines(core.OnEvent(LeaveArrived{3, "a", 1}, 2)), (Script{"gone a/1 left", "reply_leave 3 ok"}));
+  EXPECT_EQ(Lines(core.OnEvent(StoreDone{2, true, ""}, 3)), (Script{"joined a/2", "reply_register 2 ok"}));
 }
 
 }  // namespace

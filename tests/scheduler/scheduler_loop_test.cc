@@ -29,8 +29,8 @@ class LoopTest : public ::testing::Test {
     store_ = store.get();
     SchedulerCore::Config config;
     config.cluster_id = "cluster";
-    loop_ = std::make_unique<SchedulerLoop>(config, std::vector<PoolIdentity>{}, std::move(store),
-                                            ClusterView{}, [](const std::string&) {});
+    loop_ = std::make_unique<SchedulerLoop>(config, std::vector<PoolIdentity>{}, std::move(store), ClusterView{},
+                                            [](const std::string&) {});
   }
   ~LoopTest() override {
     store_->Hold(false);
@@ -47,8 +47,7 @@ class LoopTest : public ::testing::Test {
 
   SchedulerLoop::Answer Ask(Event event) {
     std::promise<SchedulerLoop::Answer> promise;
-    loop_->Ask(std::move(event),
-               [&](const SchedulerLoop::Answer& answer) { promise.set_value(answer); });
+    loop_->Ask(std::move(event), [&](const SchedulerLoop::Answer& answer) { promise.set_value(answer); });
     return promise.get_future().get();
   }
 

@@ -33,9 +33,8 @@ class Life {
     SchedulerCore::Config config;
     config.cluster_id = "cluster";
     config.epoch = epoch;
-    loop_ = std::make_unique<SchedulerLoop>(config, std::vector<PoolIdentity>{},
-                                            std::make_unique<MemoryState>(), ClusterView{},
-                                            [](const std::string&) {});
+    loop_ = std::make_unique<SchedulerLoop>(config, std::vector<PoolIdentity>{}, std::make_unique<MemoryState>(),
+                                            ClusterView{}, [](const std::string&) {});
     service_ = SchedulerService::Open(ParseListenAddress(address), loop_.get(), reason);
     if (service_) {
       loop_->set_address(service_->address());
@@ -130,7 +129,7 @@ TEST_F(ServiceTest, MakesItsSocketForThisUserOnlyAndRemovesItAtTheEnd) {
   {
     Life life(socket_, 1, &reason_);
     ASSERT_TRUE(life.serves()) << reason_;
-    struct stat info {};
+    struct stat info{};
     ASSERT_EQ(stat(socket_.c_str(), &info), 0);
     EXPECT_EQ(info.st_mode & 0777, 0600u);
   }
@@ -160,7 +159,9 @@ TEST_F(ServiceTest, TakesTheSocketThatAKilledSchedulerLeft) {
 }
 
 TEST_F(ServiceTest, DoesNotRemoveAFileThatIsNoSocket) {
-  { std::ofstream(socket_) << "precious"; }
+  {
+    std::ofstream(socket_) << "precious";
+  }
   Life life(socket_, 1, &reason_);
   EXPECT_FALSE(life.serves());
   EXPECT_EQ(std::filesystem::file_size(socket_), 8u);
@@ -254,7 +255,9 @@ TEST_F(ServiceTest, APoolsLinkStopsInTimeWithoutAScheduler) {
     worker::SchedulerLink link(ParseListenAddress(socket_), "0.1.0", [](const std::string&) {});
     link.Publish(View(1));
   }
-  { worker::SchedulerLink never(ParseListenAddress(socket_), "0.1.0", [](const std::string&) {}); }
+  {
+    worker::SchedulerLink never(ParseListenAddress(socket_), "0.1.0", [](const std::string&) {});
+  }
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
 }
 
