@@ -86,7 +86,11 @@ Outcome RunScheduler(const SchedulerOptions& options, const std::function<bool(c
     return Outcome::kFailed;
   }
   loop.set_address(service->address());
-  if (!on_ready({service->address(), state.cluster_id, state.epoch})) return Outcome::kFailed;
+  if (!on_ready({service->address(), state.cluster_id, state.epoch})) {
+    loop.Stop();
+    loop.Run();  // answers whoever has come already: the service waits for all of them
+    return Outcome::kFailed;
+  }
 
   std::thread signals([&] {
     int which = 0;

@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <utility>
@@ -18,7 +19,7 @@ namespace sheaf::scheduler {
 namespace {
 
 constexpr int kRequestBytesMax = 64 * 1024;
-constexpr std::uint32_t kHeartbeatMs = 1000;
+constexpr Time kHeartbeatLongest = 1'000'000'000;
 
 class Door final : public v1::Scheduler::CallbackService {
  public:
@@ -39,7 +40,9 @@ class Door final : public v1::Scheduler::CallbackService {
       reply->set_reason(answer.reason);
       reply->set_cluster_id(config.cluster_id);
       reply->set_epoch(config.epoch);
-      reply->set_heartbeat_interval_ms(kHeartbeatMs);
+      // Three heartbeats may get lost before a pool does.
+      const Time interval = std::min(config.limits.lost_after / 4, kHeartbeatLongest);
+      reply->set_heartbeat_interval_ms(static_cast<std::uint32_t>(interval / 1'000'000));
       reply->set_lost_after_ms(static_cast<std::uint32_t>(config.limits.lost_after / 1'000'000));
       reactor->Finish(grpc::Status::OK);
     });

@@ -1,4 +1,4 @@
-// A cluster's membership in a simulated world: the real SchedulerCore and one real LinkCore per pool, in one thread, with
+// A cluster's membership in a simulated world: the real SchedulerCore and one real LinkCore per pool, one thread, with
 // seeded delays, losses and repeats of messages, restarts of pools and of the scheduler, a scheduler that was replaced
 // and goes on running, and a disk that is slow or full. Safety is checked at every step, liveness after the faults end.
 #pragma once
