@@ -9,30 +9,50 @@
 
 namespace sheaf::ml::detail {
 
-TrainPiece UpdateTask(const TrainPiece& piece, const std::vector<TrainGradient>& gradients, const Sgd& sgd,
-                      const Extent& extent) {
-  const std::size_t size = piece.weights.size();
-  ArrayBuilder<float> weights(size), velocity(sgd.momentum != 0 ? size : 0);
-  std::vector<std::span<const float>> parts;
-  double loss = 0;
-  for (const TrainGradient& gradient : gradients) {
-    parts.push_back(gradient.values.span().subspan(extent.begin, extent.end - extent.begin));
-    loss += gradient.loss;
-  }
-  sgd.Step(parts, piece.weights, piece.velocity, weights.span(), velocity.span());
-  return {std::move(weights).Seal(), std::move(velocity).Seal(),
-          piece.loss + loss / static_cast<double>(gradients.size())};
+namespace {
+
+// The states by rank; they were given with `rank`'s own first.
+std::vector<const TrainState*> ByRank(const std::vector<TrainState>& states, std::uint64_t rank) {
+  if (rank >= states.size()) throw Error("DataParallel: a step for a rank that does not exist");
+  std::vector<const TrainState*> ordered;
+  for (std::size_t i = 1; i < states.size(); ++i) ordered.push_back(&states[i]);
+  ordered.insert(ordered.begin() + static_cast<std::ptrdiff_t>(rank), &states[0]);
+  return ordered;
 }
 
-Weights JoinTask(const std::vector<TrainPiece>& pieces, const std::vector<TensorSpec>& specs) {
-  WeightsBuilder builder(specs);
-  auto room = builder.Flat();
-  for (const TrainPiece& piece : pieces) {
-    const auto part = piece.weights.span();
-    if (part.size() > room.size()) throw Error("DataParallel: the pieces are larger than the model");
-    std::memcpy(room.data(), part.data(), part.size_bytes());
-    room = room.subspan(part.size());
+}  // namespace
+
+TrainState ApplyGradients(const std::vector<TrainState>& states, std::uint64_t rank, const Sgd& sgd) {
+  const auto ordered = ByRank(states, rank);
+  const TrainState& own = states[0];
+  TrainState next;
+  if (own.gradient.empty()) {
+    next.weights = own.weights;
+    next.velocity = own.velocity;
+    return next;
   }
+  std::vector<std::span<const float>> gradients;
+  double loss = 0;
+  for (const TrainState* state : ordered) {
+    gradients.push_back(state->gradient);
+    loss += state->loss;
+  }
+  next.loss_sum = own.loss_sum + loss / static_cast<double>(states.size());
+  ArrayBuilder<float> weights(own.weights.size()), velocity(sgd.momentum != 0 ? own.weights.size() : 0);
+  sgd.Step(gradients, own.weights, own.velocity, weights.span(), velocity.span());
+  next.weights = std::move(weights).Seal();
+  next.velocity = std::move(velocity).Seal();
+  return next;
+}
+
+Weights FinishTask(const std::vector<TrainState>& states, const Sgd& sgd, const std::vector<TensorSpec>& specs) {
+  const TrainState last = ApplyGradients(states, 0, sgd);
+  WeightsBuilder builder(specs);
+  if (builder.Flat().size() != last.weights.size()) {
+    throw Error("DataParallel: the model's Specs() have " + std::to_string(builder.Flat().size()) +
+                " float32 values, but it has " + std::to_string(last.weights.size()) + " parameters");
+  }
+  std::memcpy(builder.Flat().data(), last.weights.data(), last.weights.size() * sizeof(float));
   return std::move(builder).Seal();
 }
 

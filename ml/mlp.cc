@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numbers>
 #include <stdexcept>
 #include <string>
@@ -27,41 +26,6 @@ std::uint64_t Mix(std::uint64_t z) {
 double Uniform(std::uint64_t seed, std::uint64_t index) {  // in (0, 1)
   const std::uint64_t bits = Mix(seed + (index + 1) * 0x9e3779b97f4a7c15ull);
   return (static_cast<double>(bits >> 11) + 0.5) * 0x1p-53;
-}
-
-// One run of rows of a weight that lies in one piece.
-struct RowRun {
-  std::size_t first, rows;
-  const float* data;
-};
-
-// Calls f(RowRun) for the parts of the rows x columns matrix at `offset`. A cut inside a row is the caller's mistake.
-template <class F>
-void ForRowRuns(Pieces pieces, std::size_t offset, std::size_t rows, std::size_t columns, const F& f) {
-  std::size_t begin = 0, row = 0;
-  for (const auto piece : pieces) {
-    const std::size_t end = begin + piece.size();
-    const std::size_t at = offset + row * columns;
-    if (row < rows && at < end) {
-      const std::size_t fit = std::min(rows - row, (end - at) / columns);
-      if (fit == 0) throw std::invalid_argument("Mlp: weights are cut inside a row; use Mlp::Cuts");
-      f(RowRun{row, fit, piece.data() + (at - begin)});
-      row += fit;
-      if (row < rows && offset + row * columns != end) {
-        throw std::invalid_argument("Mlp: weights are cut inside a row; use Mlp::Cuts");
-      }
-    }
-    begin = end;
-  }
-}
-
-const float* Vector(Pieces pieces, std::size_t offset, std::size_t size) {
-  std::size_t begin = 0;
-  for (const auto piece : pieces) {
-    if (offset >= begin && offset + size <= begin + piece.size()) return piece.data() + (offset - begin);
-    begin += piece.size();
-  }
-  throw std::invalid_argument("Mlp: weights are cut inside a bias; use Mlp::Cuts");
 }
 
 }  // namespace
@@ -106,27 +70,6 @@ std::vector<TensorSpec> Mlp::Specs() const {
   return specs;
 }
 
-std::vector<std::size_t> Mlp::Cuts(std::size_t parts) const {
-  if (parts == 0) throw std::invalid_argument("Mlp::Cuts: zero parts");
-  std::vector<std::size_t> cuts{0};
-  for (std::size_t part = 1; part < parts; ++part) {
-    const std::size_t wanted = parameters_ / parts * part + parameters_ % parts * part / parts;
-    std::size_t offset = 0, cut = parameters_;
-    for (std::size_t i = 0; i + 1 < sizes_.size(); ++i) {
-      const Layer layer = LayerAt(i, offset);
-      offset = layer.bias + layer.out;
-      if (wanted > offset) continue;
-      // The nearest row boundary; the last one is the bias' beginning.
-      const std::size_t row = (wanted - std::min(wanted, layer.weight) + layer.out / 2) / layer.out;
-      cut = row > layer.in ? offset : layer.weight + row * layer.out;
-      break;
-    }
-    cuts.push_back(std::max(cut, cuts.back()));
-  }
-  cuts.push_back(parameters_);
-  return cuts;
-}
-
 void Mlp::Init(std::uint64_t seed, std::span<float> weights) const {
   if (weights.size() != parameters_) throw std::invalid_argument("Mlp::Init: wrong number of weights");
   std::size_t offset = 0;
@@ -152,7 +95,7 @@ void Mlp::CheckBatch(std::size_t x, std::size_t rows) const {
   }
 }
 
-float* Mlp::Forward(Pieces weights, std::span<const float> x, std::size_t rows, Scratch& scratch) const {
+float* Mlp::Forward(std::span<const float> weights, std::span<const float> x, std::size_t rows, Scratch& scratch) const {
   const std::size_t layers = sizes_.size() - 1;
   if (scratch.activations.size() < layers) scratch.activations.resize(layers);
   const float* input = x.data();
@@ -161,11 +104,8 @@ float* Mlp::Forward(Pieces weights, std::span<const float> x, std::size_t rows, 
   for (std::size_t i = 0; i < layers; ++i) {
     const Layer layer = LayerAt(i, offset);
     output = Scratch::Room(scratch.activations[i], rows * layer.out);
-    ForRowRuns(weights, layer.weight, layer.in, layer.out, [&](const RowRun& run) {
-      Gemm(false, false, rows, layer.out, run.rows, input + run.first, layer.in, run.data, layer.out,
-           run.first == 0 ? 0.0f : 1.0f, output);
-    });
-    const float* bias = Vector(weights, layer.bias, layer.out);
+    Gemm(false, false, rows, layer.out, layer.in, input, layer.in, &weights[layer.weight], layer.out, 0, output);
+    const float* bias = &weights[layer.bias];
     if (i + 1 < layers) {
       BestKernels().bias_relu(output, bias, rows, layer.out);
     } else {
@@ -179,18 +119,12 @@ float* Mlp::Forward(Pieces weights, std::span<const float> x, std::size_t rows, 
 
 double Mlp::Gradient(std::span<const float> weights, std::span<const float> x, std::span<const std::uint8_t> y,
                      std::span<float> gradient) const {
-  return Gradient(Pieces(&weights, 1), x, y, gradient);
-}
-
-double Mlp::Gradient(Pieces weights, std::span<const float> x, std::span<const std::uint8_t> y,
-                     std::span<float> gradient) const {
   const std::size_t rows = y.size();
   CheckBatch(x.size(), rows);
-  std::size_t total = 0;
-  for (const auto piece : weights) total += piece.size();
-  if (total != parameters_ || gradient.size() != parameters_) {
+  if (weights.size() != parameters_ || gradient.size() != parameters_) {
     throw std::invalid_argument("Mlp::Gradient: " + std::to_string(parameters_) + " parameters, but " +
-                                std::to_string(total) + " weights and room for " + std::to_string(gradient.size()));
+                                std::to_string(weights.size()) + " weights and room for " +
+                                std::to_string(gradient.size()));
   }
   const Kernels& kernels = BestKernels();
   Scratch& scratch = Scratch::OfThisThread();
@@ -205,19 +139,7 @@ double Mlp::Gradient(Pieces weights, std::span<const float> x, std::span<const s
     kernels.column_sum(delta, &gradient[layer.bias], rows, layer.out);
     if (i == 0) break;
     float* next = Scratch::Room(scratch.delta[i % 2], rows * layer.in);
-    ForRowRuns(weights, layer.weight, layer.in, layer.out, [&](const RowRun& run) {
-      if (run.rows == layer.in) {
-        Gemm(false, true, rows, layer.in, layer.out, delta, layer.out, run.data, layer.out, 0, next);
-        return;
-      }
-      // A run of rows yields a run of columns of `next`: through a buffer, as Gemm writes whole rows.
-      thread_local std::vector<float> part;
-      Gemm(false, true, rows, run.rows, layer.out, delta, layer.out, run.data, layer.out, 0,
-           Scratch::Room(part, rows * run.rows));
-      for (std::size_t r = 0; r < rows; ++r) {
-        std::memcpy(next + r * layer.in + run.first, part.data() + r * run.rows, run.rows * sizeof(float));
-      }
-    });
+    Gemm(false, true, rows, layer.in, layer.out, delta, layer.out, &weights[layer.weight], layer.out, 0, next);
     kernels.relu_mask(next, input, rows * layer.in);
     delta = next;
     end = layer.weight;
@@ -228,13 +150,14 @@ double Mlp::Gradient(Pieces weights, std::span<const float> x, std::span<const s
 std::size_t Mlp::CountCorrect(std::span<const float> weights, std::span<const float> x,
                               std::span<const std::uint8_t> y, double* loss) const {
   CheckBatch(x.size(), y.size());
+  if (weights.size() != parameters_) throw std::invalid_argument("Mlp::CountCorrect: wrong number of weights");
   constexpr std::size_t kBatch = 256;
   std::size_t correct = 0;
   double sum = 0;
   for (std::size_t at = 0; at < y.size(); at += kBatch) {
     const std::size_t rows = std::min(kBatch, y.size() - at);
     const auto labels = y.subspan(at, rows);
-    float* logits = Forward(Pieces(&weights, 1), x.subspan(at * inputs(), rows * inputs()), rows,
+    float* logits = Forward(weights, x.subspan(at * inputs(), rows * inputs()), rows,
                             Scratch::OfThisThread());
     for (std::size_t r = 0; r < rows; ++r) {
       const float* row = logits + r * classes();

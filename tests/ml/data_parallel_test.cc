@@ -3,64 +3,13 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
+#include <algorithm>
 
 #include "sheaf/error.h"
+#include "tests/ml/sequential_training.h"
 
 namespace sheaf::ml {
 namespace {
-
-constexpr std::size_t kRows = 40, kBatch = 8;
-
-Shard MakeShard(const Mlp& model, unsigned seed, std::size_t rows = kRows) {
-  std::mt19937 generator(seed);
-  std::uniform_real_distribution<float> value(0, 1);
-  ArrayBuilder<float> x(rows * model.inputs());
-  ArrayBuilder<std::uint8_t> y(rows);
-  for (float& v : x.span()) v = value(generator);
-  for (auto& v : y.span()) v = static_cast<std::uint8_t>(generator() % model.classes());
-  return {std::move(x).Seal(), std::move(y).Seal()};
-}
-
-struct Outcome {
-  std::vector<float> weights;
-  double loss = 0;
-};
-
-// No tasks: the same arithmetic, in one place.
-Outcome Sequential(const Mlp& model, const std::vector<Shard>& shards, const TrainOptions& options, std::int64_t steps) {
-  std::vector<float> weights(model.parameters()), velocity(model.parameters());
-  model.Init(options.seed, weights);
-  const auto cuts = model.Cuts(shards.size());
-  std::vector<std::vector<float>> gradients(shards.size(), std::vector<float>(model.parameters()));
-  double loss = 0;
-  const std::int64_t per_epoch = kRows / kBatch;
-  for (std::int64_t step = 0; step < steps; ++step) {
-    const auto order = detail::Shuffled(per_epoch, options.seed + (static_cast<std::uint64_t>(step / per_epoch) << 32));
-    const std::uint64_t row = order[static_cast<std::size_t>(step % per_epoch)] * kBatch;
-    std::vector<std::span<const float>> pieces, parts;
-    for (std::size_t i = 0; i < shards.size(); ++i) {
-      pieces.push_back(std::span<const float>(weights).subspan(cuts[i], cuts[i + 1] - cuts[i]));
-    }
-    double sum = 0;
-    for (std::size_t i = 0; i < shards.size(); ++i) {
-      sum += model.Gradient(pieces, shards[i].x.span().subspan(row * model.inputs(), kBatch * model.inputs()),
-                            shards[i].y.span().subspan(row, kBatch), gradients[i]);
-      parts.push_back(gradients[i]);
-    }
-    loss += sum / static_cast<double>(shards.size());
-    Sgd sgd = options.sgd;
-    sgd.rate *= options.schedule.Factor(step);
-    sgd.Step(parts, weights, velocity, weights, velocity);
-  }
-  return {weights, loss / static_cast<double>(steps)};
-}
-
-std::vector<ObjectRef<Shard>> PutAll(const std::vector<Shard>& shards) {
-  std::vector<ObjectRef<Shard>> refs;
-  for (const Shard& shard : shards) refs.push_back(Put(shard));
-  return refs;
-}
 
 TEST(DataParallel, IsBitwiseEqualToTheSequentialProgram) {
   const Mlp model({12, 9, 4});

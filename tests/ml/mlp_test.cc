@@ -54,47 +54,6 @@ TEST(Mlp, GradientMatchesFiniteDifferences) {
   }
 }
 
-TEST(Mlp, WeightsInPiecesGiveTheGradientOfWholeWeights) {
-  const Mlp model({30, 20, 12, 5});
-  std::vector<float> weights(model.parameters()), whole(model.parameters()), pieced(model.parameters());
-  model.Init(1, weights);
-  const auto batch = RandomBatch(model, 16, 2);
-  const double loss = model.Gradient(weights, batch.x, batch.y, whole);
-  for (const std::size_t parts : {2u, 3u, 5u, 8u}) {
-    const auto cuts = model.Cuts(parts);
-    ASSERT_EQ(cuts.size(), parts + 1);
-    ASSERT_EQ(cuts.back(), model.parameters());
-    std::vector<std::span<const float>> pieces;
-    for (std::size_t i = 0; i < parts; ++i) {
-      pieces.push_back(std::span<const float>(weights).subspan(cuts[i], cuts[i + 1] - cuts[i]));
-    }
-    EXPECT_NEAR(model.Gradient(pieces, batch.x, batch.y, pieced), loss, 1e-6);
-    for (std::size_t i = 0; i < whole.size(); ++i) ASSERT_NEAR(pieced[i], whole[i], 1e-6) << parts << " parts, " << i;
-  }
-}
-
-TEST(Mlp, CutsAreNearlyEqual) {
-  for (const auto& sizes : {std::vector<std::size_t>{784, 128, 10}, std::vector<std::size_t>{784, 512, 512, 10}}) {
-    const Mlp model(sizes);
-    for (const std::size_t parts : {1u, 2u, 3u, 4u, 8u}) {
-      const auto cuts = model.Cuts(parts);
-      for (std::size_t i = 0; i < parts; ++i) {
-        EXPECT_NEAR(static_cast<double>(cuts[i + 1] - cuts[i]),
-                    static_cast<double>(model.parameters()) / static_cast<double>(parts), 520);
-      }
-    }
-  }
-}
-
-TEST(Mlp, RefusesACutInsideARow) {
-  const Mlp model({4, 3, 2});
-  std::vector<float> weights(model.parameters()), gradient(model.parameters());
-  const auto batch = RandomBatch(model, 2, 1);
-  const std::span<const float> all(weights);
-  const std::vector<std::span<const float>> pieces = {all.first(4), all.subspan(4)};
-  EXPECT_THROW(model.Gradient(pieces, batch.x, batch.y, gradient), std::invalid_argument);
-}
-
 TEST(Mlp, TheMeanOfTwoShardsIsTheGradientOfBoth) {
   const Mlp model({20, 10, 4});
   std::vector<float> weights(model.parameters());

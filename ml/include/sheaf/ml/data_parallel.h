@@ -1,15 +1,17 @@
 // DataParallel: synchronous data-parallel training in which the driver is not inside the step.
 //
-// Every rank has a shard of the data. A step is one gradient task a rank, then one update task a rank; each update
-// task averages and applies its own piece of the parameters only (the idea of ZeRO stage 1, Rajbhandari et al. 2020),
-// and the next step's gradient tasks read the pieces side by side, in place:
+// Every rank has a shard of the data and one task a step. Its inputs are the last states of all ranks; it applies the
+// mean of their gradients to its own copy of the weights, then computes its next gradient:
 //
-//   pieces(t) --> Gradient(rank 0) --+--> Update(piece 0) --> pieces(t+1)
-//            \--> Gradient(rank 1) --+--> Update(piece 1) --/
+//   state(t, rank 0) --+--> Step(rank 0) --> state(t+1, rank 0)
+//                       X
+//   state(t, rank 1) --+--> Step(rank 1) --> state(t+1, rank 1)
 //
-// The tasks are chained by refs, so the driver submits many steps ahead (at most `window`) and sleeps; workers wait
-// for each other on shared memory. Sums run by rank: a run has the same bits whatever the timing, and whichever
-// worker had to be replaced on the way.
+// So there is one meeting a step and nothing that one worker does while others wait for it. The update is computed by
+// every rank alike, on the same numbers in the same order: all have the same bits without being sent any. (Tried: each
+// rank updates a part for all, as ZeRO does; two meetings a step cost more than the additions saved, up to a few ranks.)
+// Tasks are chained by refs; the driver submits up to `window` steps ahead and sleeps. A run has the same bits whatever
+// the timing, and whichever worker had to be replaced on the way.
 // Not thread-safe: one thread drives a trainer.
 #pragma once
 
@@ -39,16 +41,14 @@ struct Shard {
 };
 
 // What DataParallel trains; Mlp is one. A model is a plain value that can be sent; its parameters are one flat array.
-// Cuts(n) says where that array may be cut (see Mlp), and Gradient must accept such pieces.
 template <class M>
-concept Trainable = requires(const M& model, Pieces weights, std::span<const float> x,
+concept Trainable = requires(const M& model, std::span<const float> weights, std::span<const float> x,
                              std::span<const std::uint8_t> y, std::span<float> flat) {
   { model.parameters() } -> std::convertible_to<std::size_t>;
   { model.inputs() } -> std::convertible_to<std::size_t>;
   { model.Specs() } -> std::convertible_to<std::vector<TensorSpec>>;
-  { model.Cuts(std::size_t{}) } -> std::convertible_to<std::vector<std::size_t>>;
   model.Init(std::uint64_t{}, flat);
-  { model.Gradient(weights, x, y, flat) } -> std::convertible_to<double>;
+  { model.Gradient(weights, x, y, flat) } -> std::convertible_to<double>;  // the mean loss of the batch
 };
 
 struct TrainOptions {
@@ -59,38 +59,38 @@ struct TrainOptions {
   std::size_t window = 16;    // steps submitted ahead of the oldest unfinished one
 };
 
-// One rank's part of the parameters at some step. `loss` sums the mean losses of all steps so far.
-struct TrainPiece {
-  Array<float> weights, velocity;
-  double loss = 0;
-};
-struct TrainGradient {
-  Array<float> values;
-  double loss = 0;
+// What a rank hands on after a step: the weights that it used, and the gradient at them.
+struct TrainState {
+  Array<float> weights, velocity, gradient;
+  double loss = 0;      // of this rank's batch in this step
+  double loss_sum = 0;  // of the mean losses of all steps before
 };
 
 }  // namespace sheaf::ml
 
 namespace sheaf::ml::detail {
 
-template <Trainable M>
-TrainGradient GradientTask(const M& model, const Shard& shard, const std::vector<TrainPiece>& pieces,
-                           std::uint64_t row, std::uint64_t rows) {
-  std::vector<std::span<const float>> weights;
-  for (const TrainPiece& piece : pieces) weights.push_back(piece.weights);
-  ArrayBuilder<float> gradient(model.parameters());
-  const double loss = model.Gradient(weights, shard.x.span().subspan(row * model.inputs(), rows * model.inputs()),
-                                     shard.y.span().subspan(row, rows), gradient.span());
-  return {std::move(gradient).Seal(), loss};
-}
-
-// Where a piece lies in the flat array.
-struct Extent {
-  std::uint64_t begin = 0, end = 0;
+// How a step's states are changed: `sgd` belongs to the step before, whose gradients are applied now.
+struct StepOrder {
+  std::uint64_t rank = 0;  // states are given beginning with this rank's own, then 0, 1, ... without it
+  std::uint64_t row = 0, rows = 0;
+  Sgd sgd;
 };
-TrainPiece UpdateTask(const TrainPiece& piece, const std::vector<TrainGradient>& gradients, const Sgd& sgd,
-                      const Extent& extent);
-Weights JoinTask(const std::vector<TrainPiece>& pieces, const std::vector<TensorSpec>& specs);
+// Weights, velocity and loss_sum of the next state; the gradient is left empty. Before the first step there is no
+// gradient to apply, and the weights are handed on as they are.
+TrainState ApplyGradients(const std::vector<TrainState>& states, std::uint64_t rank, const Sgd& sgd);
+
+template <Trainable M>
+TrainState StepTask(const M& model, const Shard& shard, const std::vector<TrainState>& states,
+                    const StepOrder& order) {
+  TrainState next = ApplyGradients(states, order.rank, order.sgd);
+  ArrayBuilder<float> gradient(model.parameters());
+  next.loss = model.Gradient(next.weights, shard.x.span().subspan(order.row * model.inputs(), order.rows * model.inputs()),
+                             shard.y.span().subspan(order.row, order.rows), gradient.span());
+  next.gradient = std::move(gradient).Seal();
+  return next;
+}
+Weights FinishTask(const std::vector<TrainState>& states, const Sgd& sgd, const std::vector<TensorSpec>& specs);
 // A permutation of 0..n-1, the same on every machine.
 std::vector<std::uint64_t> Shuffled(std::uint64_t n, std::uint64_t seed);
 void CheckTraining(std::size_t shards, std::size_t batch, std::size_t rows);
@@ -111,19 +111,12 @@ class DataParallel {
     detail::CheckTraining(shards_.size(), options_.batch, rows);
     steps_per_epoch_ = static_cast<std::int64_t>(rows / options_.batch);
     model_ref_ = Put(model_);
-    std::vector<float> initial(model_.parameters());
-    model_.Init(options_.seed, initial);
-    const auto cuts = model_.Cuts(shards_.size());
-    for (std::size_t rank = 0; rank < shards_.size(); ++rank) {
-      const detail::Extent extent{cuts[rank], cuts[rank + 1]};
-      TrainPiece piece;
-      piece.weights = Array<float>::Copy(std::span<const float>(initial).subspan(extent.begin, extent.end - extent.begin));
-      if (options_.sgd.momentum != 0) {
-        piece.velocity = ArrayBuilder<float>(extent.end - extent.begin, 0.0f).Seal();
-      }
-      extents_.push_back(extent);
-      pieces_.push_back(Put(piece));
-    }
+    TrainState initial;
+    ArrayBuilder<float> weights(model_.parameters());
+    model_.Init(options_.seed, weights.span());
+    initial.weights = std::move(weights).Seal();
+    if (options_.sgd.momentum != 0) initial.velocity = ArrayBuilder<float>(model_.parameters(), 0.0f).Seal();
+    states_.assign(shards_.size(), Put(initial));
   }
 
   std::int64_t step() const { return step_; }  // steps submitted so far
@@ -141,7 +134,7 @@ class DataParallel {
       if (static_cast<std::int64_t>(unfinished_.size()) >= window) Drain(static_cast<std::size_t>(window / 2), progress);
     }
     Drain(0, progress);
-    loss_ = pieces_[0].Get().loss;
+    loss_ = LossSum();
     return (loss_ - before) / static_cast<double>(std::max<std::int64_t>(steps, 1));
   }
   double RunEpoch(const std::function<void(std::int64_t done)>& progress = {}) {
@@ -149,7 +142,7 @@ class DataParallel {
   }
 
   // The weights after all steps submitted so far, as one object.
-  ObjectRef<Weights> weights() const { return Remote<&detail::JoinTask>(pieces_, model_.Specs()); }
+  ObjectRef<Weights> weights() const { return Remote<&detail::FinishTask>(states_, last_sgd_, model_.Specs()); }
 
  private:
   void Submit() {
@@ -161,17 +154,31 @@ class DataParallel {
     const std::uint64_t row = order_[static_cast<std::size_t>(in_epoch)] * options_.batch;
     Sgd sgd = options_.sgd;
     sgd.rate *= options_.schedule.Factor(step_);
-    std::vector<ObjectRef<TrainGradient>> gradients;
-    for (const auto& shard : shards_) {
-      gradients.push_back(Remote<&detail::GradientTask<M>>(model_ref_, shard, pieces_, row, options_.batch));
-    }
-    std::vector<ObjectRef<TrainPiece>> next;
+    std::vector<ObjectRef<TrainState>> next;
     for (std::size_t rank = 0; rank < shards_.size(); ++rank) {
-      next.push_back(Remote<&detail::UpdateTask>(pieces_[rank], gradients, sgd, extents_[rank]));
+      // Its own state first: the runtime prefers the worker that made it.
+      std::vector<ObjectRef<TrainState>> states = {states_[rank]};
+      for (std::size_t other = 0; other < shards_.size(); ++other) {
+        if (other != rank) states.push_back(states_[other]);
+      }
+      next.push_back(Remote<&detail::StepTask<M>>(model_ref_, shards_[rank], states,
+                                                  detail::StepOrder{rank, row, options_.batch, last_sgd_}));
     }
-    pieces_ = std::move(next);
-    unfinished_.push_back(pieces_);
+    states_ = std::move(next);
+    unfinished_.push_back(states_);
+    last_sgd_ = sgd;
     ++step_;
+  }
+
+  // Of all steps so far: what the states carry, and the mean of the last step's.
+  double LossSum() const {
+    double last = 0, before = 0;
+    for (const auto& ref : states_) {
+      const TrainState state = ref.Get();
+      last += state.loss;
+      before = state.loss_sum;
+    }
+    return before + last / static_cast<double>(states_.size());
   }
 
   // Waits until at most `left` submitted steps are unfinished.
@@ -188,9 +195,9 @@ class DataParallel {
   ObjectRef<M> model_ref_;
   std::vector<ObjectRef<Shard>> shards_;
   TrainOptions options_;
-  std::vector<detail::Extent> extents_;
-  std::vector<ObjectRef<TrainPiece>> pieces_;  // the newest, not necessarily ready
-  std::deque<std::vector<ObjectRef<TrainPiece>>> unfinished_;
+  std::vector<ObjectRef<TrainState>> states_;  // the newest, not necessarily ready
+  std::deque<std::vector<ObjectRef<TrainState>>> unfinished_;
+  Sgd last_sgd_ = {};  // of the newest step
   std::vector<std::uint64_t> order_;  // of this epoch's batches
   std::int64_t step_ = 0, steps_per_epoch_ = 0;
   double loss_ = 0;

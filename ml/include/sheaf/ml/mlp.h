@@ -18,10 +18,6 @@
 
 namespace sheaf::ml {
 
-// Consecutive pieces of one flat parameter array. Cuts may lie anywhere between two rows of a weight or beside a bias
-// (Mlp::Cuts proposes some): pieces that different workers updated are read in place, never joined.
-using Pieces = std::span<const std::span<const float>>;
-
 class Mlp {
  public:
   Mlp() = default;
@@ -33,9 +29,6 @@ class Mlp {
   std::size_t parameters() const { return parameters_; }
   // "layers.0.weight" {in, out}, "layers.0.bias" {out}, ... in the order of the flat array.
   std::vector<TensorSpec> Specs() const;
-  // Where to cut the flat array into `parts` pieces of about equal size: parts + 1 offsets, first 0, last parameters().
-  std::vector<std::size_t> Cuts(std::size_t parts) const;
-
   // He et al., "Delving deep into rectifiers" (2015): normal with variance 2/in, biases zero. The same bits for the
   // same seed on every machine.
   void Init(std::uint64_t seed, std::span<float> weights) const;
@@ -43,8 +36,6 @@ class Mlp {
   // The mean loss over the batch, and the gradient of that mean, written to all of `gradient` (parameters() floats).
   // `x` is rows x inputs(), `y` has one class a row. Throws std::invalid_argument when sizes or a class do not fit.
   double Gradient(std::span<const float> weights, std::span<const float> x, std::span<const std::uint8_t> y,
-                  std::span<float> gradient) const;
-  double Gradient(Pieces weights, std::span<const float> x, std::span<const std::uint8_t> y,
                   std::span<float> gradient) const;
 
   // How many rows are classified as `y` says; `loss`, if given, receives the mean loss. In batches of at most 256 rows.
@@ -60,7 +51,7 @@ class Mlp {
   };
   Layer LayerAt(std::size_t i, std::size_t offset) const;
   // Runs all layers; returns the rows x classes logits, which live in the scratch.
-  float* Forward(Pieces weights, std::span<const float> x, std::size_t rows, Scratch& scratch) const;
+  float* Forward(std::span<const float> weights, std::span<const float> x, std::size_t rows, Scratch& scratch) const;
   void CheckBatch(std::size_t x, std::size_t rows) const;
 
   std::vector<std::size_t> sizes_;
