@@ -222,6 +222,24 @@ TEST_F(DaemonsTest, DoesNotStartTwiceAtOneAddressOrOnOneState) {
   EXPECT_EQ(Status()["schedulers"].size(), 1u) << "the first one is unharmed";
 }
 
+TEST_F(DaemonsTest, DoesNotServeWhereNobodyWouldFindIt) {
+  const std::string nowhere = directory_ + "/no/such/file";
+  std::string errors;
+  Run({"scheduler", "start", "--address-file", nowhere}, 1, &errors);
+  EXPECT_NE(errors.find(nowhere), std::string::npos) << errors;
+  Run({"pool", "start", "--workers", "1", "--address-file", nowhere}, 1, &errors);
+  EXPECT_NE(errors.find(nowhere), std::string::npos) << errors;
+  EXPECT_TRUE(Status(3)["pools"].empty());
+}
+
+TEST_F(DaemonsTest, SaysWhatToDoAboutADamagedState) {
+  std::filesystem::create_directories(directory_ + "/damaged");
+  std::ofstream(directory_ + "/damaged/state.db") << std::string(10000, 'x');
+  std::string errors;
+  Run({"scheduler", "start", "--state", directory_ + "/damaged"}, 1, &errors);
+  EXPECT_NE(errors.find("move the file away"), std::string::npos) << errors;
+}
+
 TEST_F(DaemonsTest, HelpAndCompletionNeedNoDaemon) {
   EXPECT_NE(Run({"--help"}, 0).find("Exit codes"), std::string::npos);
   EXPECT_NE(Run({"pool", "start", "--help"}, 0).find("SHEAF_ADDRESS=$(cat"), std::string::npos);
