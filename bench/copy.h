@@ -14,8 +14,7 @@ namespace bench {
 
 #if defined(__x86_64__)
 // `to` 64-byte aligned, `bytes` a multiple of 64.
-__attribute__((target("avx"))) inline void StreamAvx(char* to, const char* from,
-                                                     std::size_t bytes) {
+__attribute__((target("avx"))) inline void StreamAvx(char* to, const char* from, std::size_t bytes) {
   for (std::size_t i = 0; i < bytes; i += 64) {
     const auto low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i));
     const auto high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i + 32));

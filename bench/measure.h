@@ -20,8 +20,7 @@ namespace bench {
 
 // CLOCK_MONOTONIC: the same in all processes of a machine.
 inline std::int64_t NowNs() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
 
@@ -47,8 +46,7 @@ class Samples {
     if (values_.empty()) return 0;
     std::vector<double> sorted = values_;
     const auto at = static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1) + 0.5);
-    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(at),
-                     sorted.end());
+    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(at), sorted.end());
     return sorted[at];
   }
 
@@ -61,13 +59,10 @@ class Report {
  public:
   // `worst` is the quantile that is the bad end: 0.99 for times, 0.01 for rates.
   void Add(const std::string& key, const Samples& samples, double worst = 0.99) {
-    Field(key, Number("p50", samples.Quantile(0.5)) + ", " +
-                   Number("p99", samples.Quantile(worst)) +
+    Field(key, Number("p50", samples.Quantile(0.5)) + ", " + Number("p99", samples.Quantile(worst)) +
                    ", \"n\": " + std::to_string(samples.size()));
   }
-  void Add(const std::string& key, double value) {
-    Field(key, Number("p50", value) + ", \"n\": 1");
-  }
+  void Add(const std::string& key, double value) { Field(key, Number("p50", value) + ", \"n\": 1"); }
   // A figure that cannot be taken here.
   void Missing(const std::string& key, const std::string& reason) {
     std::string escaped;

@@ -60,22 +60,21 @@ inline double NsPerIteration() {
 }
 
 struct Metg {
-  double us = 0;          // 0: efficiency never crossed 50 %
-  double empty_us = 0;    // granularity of an empty kernel
-  std::string reason;     // why us is 0
+  double us = 0;        // 0: efficiency never crossed 50 %
+  double empty_us = 0;  // granularity of an empty kernel
+  std::string reason;   // why us is 0
 };
 
 // `run(iterations, steps)` runs the graph and returns seconds of wall time. Each size is run three
 // times and the fastest counts: what disturbs a run only ever adds to it.
 inline Metg FindMetg(int width, int cores, double ns_per_iteration,
-                     const std::function<double(std::int64_t, std::int64_t)>& run,
-                     double seconds_a_run = 0.025) {
+                     const std::function<double(std::int64_t, std::int64_t)>& run, double seconds_a_run = 0.025) {
   double guess_ns = 20'000;  // of a task's granularity, to choose the number of steps
   const auto granularity = [&](std::int64_t iterations) {
     double least = 0;
     for (int repeat = 0; repeat < 3; ++repeat) {
-      const auto steps = static_cast<std::int64_t>(
-          std::clamp(seconds_a_run * 1e9 * cores / (guess_ns * width), 50.0, 200'000.0));
+      const auto steps =
+          static_cast<std::int64_t>(std::clamp(seconds_a_run * 1e9 * cores / (guess_ns * width), 50.0, 200'000.0));
       const double ns = run(iterations, steps) * 1e9 * cores / static_cast<double>(steps * width);
       guess_ns = ns;
       if (repeat == 0 || ns < least) least = ns;
@@ -84,10 +83,9 @@ inline Metg FindMetg(int width, int cores, double ns_per_iteration,
   };
   granularity(1024);  // warm-up
   Metg metg;
-  double held_ns = 0, held_efficiency = 0;  // of the smallest size that holds 50 %
+  double held_ns = 0, held_efficiency = 0;    // of the smallest size that holds 50 %
   double below_ns = 0, below_efficiency = 0;  // of the size after it
-  for (std::int64_t iterations = 1 << 15, below = 0; iterations >= 1 && below < 2;
-       iterations /= 2) {
+  for (std::int64_t iterations = 1 << 15, below = 0; iterations >= 1 && below < 2; iterations /= 2) {
     const double ideal = static_cast<double>(iterations) * ns_per_iteration;
     guess_ns = std::max(guess_ns / 2, ideal);
     const double ns = granularity(iterations), efficiency = ideal / ns;

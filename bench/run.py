@@ -299,7 +299,7 @@ def main():
             if entry["syscalls"] is None:
                 entry["syscalls_reason"] = reason
             else:  # what does not grow with the operations is not theirs
-                entry["syscalls"] = round(entry["syscalls"], 3)
+                entry["syscalls"] = max(0.0, round(entry["syscalls"], 3))
         entry["hold"], entry["verdict"] = judge(figure, entry, results)
         report["figures"][figure.key] = entry
     for key in sorted((results.rounds.keys() | results.reasons.keys()) - report["figures"].keys()):

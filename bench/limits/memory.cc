@@ -14,8 +14,7 @@
 namespace {
 
 // The faster of memcpy and a copy with streaming stores, each round.
-void Copy(const std::string& key, std::size_t bytes, bool as_time, std::int64_t rounds,
-          bench::Report& report) {
+void Copy(const std::string& key, std::size_t bytes, bool as_time, std::int64_t rounds, bench::Report& report) {
   std::vector<char> from(bytes + 64, 1), to(bytes + 64, 2);
   char* const aligned = to.data() + 64 - reinterpret_cast<std::size_t>(to.data()) % 64;
   bench::Samples samples;

@@ -22,8 +22,7 @@ struct Ring {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto count =
-      static_cast<std::uint64_t>(bench::Flag(argc, argv, "messages", std::int64_t{4'000'000}));
+  const auto count = static_cast<std::uint64_t>(bench::Flag(argc, argv, "messages", std::int64_t{4'000'000}));
   auto* ring = bench::MapShared<Ring>();
   const pid_t child = bench::Fork([&] {
     std::uint64_t sum = 0;

@@ -20,8 +20,7 @@ namespace bench {
 // Zeroed memory shared with processes forked later.
 template <class T>
 T* MapShared(std::size_t count = 1) {
-  void* at = mmap(nullptr, count * sizeof(T), PROT_READ | PROT_WRITE,
-                  MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  void* at = mmap(nullptr, count * sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (at == MAP_FAILED) Die("mmap failed");
   return static_cast<T*>(at);
 }

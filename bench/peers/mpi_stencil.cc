@@ -38,10 +38,10 @@ class Graph {
     MPI_Request requests[4];
     int count = 0;
     const auto edge = [&](int theirs, int ours, int peer) {
-      MPI_Irecv(&last[static_cast<std::size_t>(theirs)], sizeof(bench::Point), MPI_CHAR, peer, 0,
-                MPI_COMM_WORLD, &requests[count++]);
-      MPI_Isend(&last[static_cast<std::size_t>(ours)], sizeof(bench::Point), MPI_CHAR, peer, 0,
-                MPI_COMM_WORLD, &requests[count++]);
+      MPI_Irecv(&last[static_cast<std::size_t>(theirs)], sizeof(bench::Point), MPI_CHAR, peer, 0, MPI_COMM_WORLD,
+                &requests[count++]);
+      MPI_Isend(&last[static_cast<std::size_t>(ours)], sizeof(bench::Point), MPI_CHAR, peer, 0, MPI_COMM_WORLD,
+                &requests[count++]);
     };
     if (begin > 0) edge(begin - 1, begin, rank_ - 1);
     if (end < stencil_.width) edge(end, end - 1, rank_ + 1);

@@ -40,8 +40,7 @@ void Round(bench::Report& report) {
     ArrayBuilder<float> builder(kFloats);
     std::copy(source.begin(), source.end(), builder.span().begin());
     const auto weights = sheaf::Put(std::move(builder).Seal());
-    const std::vector<ObjectRef<Array<float>>> updates = {sheaf::Remote<Halve>(weights),
-                                                          sheaf::Remote<Halve>(weights)};
+    const std::vector<ObjectRef<Array<float>>> updates = {sheaf::Remote<Halve>(weights), sheaf::Remote<Halve>(weights)};
     const auto mean = ml::Aggregate(updates);
     sheaf::Wait(std::vector{mean});
     const auto ms = static_cast<double>(bench::NowNs() - begin) / 1e6;
@@ -53,8 +52,7 @@ void Round(bench::Report& report) {
 }
 
 ml::Mlp ModelOf(const std::string& name) {
-  return ml::Mlp(name == "s" ? std::vector<std::size_t>{784, 128, 10}
-                             : std::vector<std::size_t>{784, 512, 512, 10});
+  return ml::Mlp(name == "s" ? std::vector<std::size_t>{784, 128, 10} : std::vector<std::size_t>{784, 512, 512, 10});
 }
 
 std::vector<ml::Shard> MakeShards(const ml::Mlp& model, std::size_t count) {
@@ -76,13 +74,11 @@ std::vector<ml::Shard> MakeShards(const ml::Mlp& model, std::size_t count) {
   return shards;
 }
 
-void Train(const std::string& name, std::size_t workers, std::int64_t epochs,
-           bench::Report& report) {
+void Train(const std::string& name, std::size_t workers, std::int64_t epochs, bench::Report& report) {
   const ml::Mlp model = ModelOf(name);
   std::vector<ObjectRef<ml::Shard>> shards;
   for (const auto& shard : MakeShards(model, workers)) shards.push_back(sheaf::Put(shard));
-  ml::DataParallel<ml::Mlp> trainer(
-      model, shards, {.batch = name == "s" ? 64u : 256u, .sgd = {.rate = 0.05f}});
+  ml::DataParallel<ml::Mlp> trainer(model, shards, {.batch = name == "s" ? 64u : 256u, .sgd = {.rate = 0.05f}});
   trainer.RunEpoch();
   bench::Samples rates;
   for (std::int64_t epoch = 0; epoch < epochs; ++epoch) {
@@ -96,8 +92,8 @@ void Train(const std::string& name, std::size_t workers, std::int64_t epochs,
 }
 
 // The classic loop, as users write it.
-Array<float> TrainBatch(const ml::Mlp& model, const ml::Shard& shard, const Array<float>& weights,
-                        std::int64_t row, std::int64_t rows) {
+Array<float> TrainBatch(const ml::Mlp& model, const ml::Shard& shard, const Array<float>& weights, std::int64_t row,
+                        std::int64_t rows) {
   const auto first = static_cast<std::size_t>(row), n = static_cast<std::size_t>(rows);
   std::vector<float> gradient(model.parameters());
   model.Gradient(weights.span(), shard.x.span().subspan(first * model.inputs(), n * model.inputs()),
@@ -124,8 +120,7 @@ void TrainTasks(std::int64_t epochs, bench::Report& report) {
     for (std::int64_t step = 0; step < steps; ++step) {
       std::vector<ObjectRef<Array<float>>> updated;
       for (const auto& shard : shards) {
-        updated.push_back(
-            sheaf::Remote<TrainBatch>(model_ref, shard, weights, step * kBatch, kBatch));
+        updated.push_back(sheaf::Remote<TrainBatch>(model_ref, shard, weights, step * kBatch, kBatch));
       }
       weights = ml::Aggregate(updated);
       if (step % 16 == 15) sheaf::Wait(std::vector{weights});

@@ -32,8 +32,7 @@ void First(bench::Report& report) {
   }
   usleep(50'000);  // it is idle now
   const auto worker = static_cast<pid_t>(pid);
-  report.Add("worker.threads", static_cast<double>(
-                                   bench::FieldOf(bench::ProcPath(worker, "status"), "Threads")));
+  report.Add("worker.threads", static_cast<double>(bench::FieldOf(bench::ProcPath(worker, "status"), "Threads")));
   report.Add("worker.rss_kb", static_cast<double>(bench::PrivateKb(worker)));
 }
 

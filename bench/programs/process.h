@@ -25,9 +25,7 @@ inline long FieldOf(const std::string& path, const std::string& name) {
   return -1;
 }
 
-inline std::string ProcPath(pid_t pid, const char* file) {
-  return "/proc/" + std::to_string(pid) + "/" + file;
-}
+inline std::string ProcPath(pid_t pid, const char* file) { return "/proc/" + std::to_string(pid) + "/" + file; }
 inline bool IsAlive(pid_t pid) {
   std::ifstream file(ProcPath(pid, "stat"));
   std::string text;

@@ -17,9 +17,9 @@ struct Level {
 };
 
 Level Recurse(std::int64_t left) {
-  if (left <= 1) return {1, getpid()};
+  if (left <= 1) return {1, bench::OwnPid()};
   const Level below = sheaf::Remote<Recurse>(left - 1).Get();
-  return {below.depth + 1, getpid()};
+  return {below.depth + 1, bench::OwnPid()};
 }
 
 void Depth(std::int64_t count, bench::Report& report) {
@@ -56,7 +56,7 @@ void Complete(std::int64_t count, bench::Report& report) {
 
 std::int64_t ReadOne(const sheaf::Array<float>& array) {
   bench::Keep(array[array.size() / 2]);
-  return getpid();
+  return bench::OwnPid();
 }
 
 void Big(std::int64_t count, bench::Report& report) {
@@ -74,7 +74,7 @@ void Big(std::int64_t count, bench::Report& report) {
 
 std::int64_t WaitFor(const std::string& file) {
   while (access(file.c_str(), F_OK) != 0) usleep(500);
-  return getpid();
+  return bench::OwnPid();
 }
 
 void Queued(std::int64_t count, bench::Report& report) {
@@ -95,19 +95,15 @@ void Queued(std::int64_t count, bench::Report& report) {
   for (const auto& ref : refs) bench::CheckedPid(ref.Get());
   const auto done = bench::NowNs();
   unlink(file.c_str());
-  report.Add("task.queued_1m.bytes", static_cast<double>(after - before) * 1024 /
-                                         static_cast<double>(count));
-  report.Add("task.queued_1m.s",
-             static_cast<double>(submitted - begin + done - opened) / 1e9);
+  report.Add("task.queued_1m.bytes", static_cast<double>(after - before) * 1024 / static_cast<double>(count));
+  report.Add("task.queued_1m.s", static_cast<double>(submitted - begin + done - opened) / 1e9);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
-  const auto count = [&](std::int64_t otherwise) {
-    return bench::Flag(argc, argv, "count", otherwise);
-  };
+  const auto count = [&](std::int64_t otherwise) { return bench::Flag(argc, argv, "count", otherwise); };
   bench::Start(mode == "depth" || mode == "complete" ? 2 : 1);
   bench::WarmUp();
   bench::Report report;

@@ -19,7 +19,7 @@ struct Job {
 
 Point Compute(const Job& job) {
   bench::Keep(bench::ComputeKernel(job.iterations));
-  return {job.step, job.column, getpid(), 0};
+  return {job.step, job.column, static_cast<std::int32_t>(bench::OwnPid()), 0};
 }
 void Check(const Job& job, const Point& input, int column) {
   if (input.step != job.step - 1 || input.column != column) {
@@ -78,9 +78,9 @@ int main(int argc, char** argv) {
   const double ns_per_iteration = bench::NsPerIteration();
   bench::Start(workers);
   bench::WarmUp();
-  const auto metg = bench::FindMetg(
-      width, workers, ns_per_iteration,
-      [&](std::int64_t iterations, std::int64_t steps) { return Run(width, iterations, steps); });
+  const auto metg = bench::FindMetg(width, workers, ns_per_iteration, [&](std::int64_t iterations, std::int64_t steps) {
+    return Run(width, iterations, steps);
+  });
   bench::Report report;
   const std::string suffix = "_w" + std::to_string(width) + ".us";
   if (metg.us > 0) {

@@ -40,22 +40,27 @@ void Small(const std::string& key, std::int64_t count, auto&& once, bench::Repor
 
 void Get(std::int64_t count, bench::Report& report) {
   const auto ref = Put(Kilobyte(1));
-  Small("store.get.ns", count, [&](std::int64_t i) {
-    const Array<float> array = ref.Get();
-    bench::Keep(array[static_cast<std::size_t>(i)]);
-  }, report);
+  Small(
+      "store.get.ns", count,
+      [&](std::int64_t i) {
+        const Array<float> array = ref.Get();
+        bench::Keep(array[static_cast<std::size_t>(i)]);
+      },
+      report);
 }
 
 void PutSmall(std::int64_t count, bench::Report& report) {
-  Small("store.put_1k.ns", count, [](std::int64_t i) {
-    const auto ref = Put(Kilobyte(static_cast<float>(i)));
-    bench::Keep(ref);
-  }, report);
+  Small(
+      "store.put_1k.ns", count,
+      [](std::int64_t i) {
+        const auto ref = Put(Kilobyte(static_cast<float>(i)));
+        bench::Keep(ref);
+      },
+      report);
 }
 
 // Nothing is prefaulted outside the timing: the first objects are cold and count.
-void PutLarge(const std::string& key, std::size_t bytes, std::int64_t count,
-              bench::Report& report) {
+void PutLarge(const std::string& key, std::size_t bytes, std::int64_t count, bench::Report& report) {
   const std::vector<char> source(bytes, 1);
   bench::Samples rates;
   for (std::int64_t i = 0; i < count; ++i) {
@@ -78,7 +83,7 @@ struct Stamp {
 Stamp PutTheTime() {
   const auto begin = bench::NowNs();
   while (bench::NowNs() - begin < 20'000) bench::Pause();
-  return {bench::NowNs(), getpid()};
+  return {bench::NowNs(), bench::OwnPid()};
 }
 
 void Visible(std::int64_t count, bench::Report& report) {
@@ -98,9 +103,7 @@ void Visible(std::int64_t count, bench::Report& report) {
 
 int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
-  const auto count = [&](std::int64_t otherwise) {
-    return bench::Flag(argc, argv, "count", otherwise);
-  };
+  const auto count = [&](std::int64_t otherwise) { return bench::Flag(argc, argv, "count", otherwise); };
   bench::Start(1);
   bench::Report report;
   if (mode == "get") {

@@ -15,7 +15,7 @@ using bench::Argument;
 
 std::int64_t Next(std::int64_t before, const Argument& argument) {
   bench::Keep(before + argument[0]);
-  return getpid();
+  return bench::OwnPid();
 }
 
 struct Nested {
@@ -81,9 +81,7 @@ void RateNested(std::int64_t count, bench::Report& report) {
 
 int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
-  const auto count = [&](std::int64_t otherwise) {
-    return bench::Flag(argc, argv, "count", otherwise);
-  };
+  const auto count = [&](std::int64_t otherwise) { return bench::Flag(argc, argv, "count", otherwise); };
   bench::Start(bench::Flag(argc, argv, "workers", std::int64_t{mode == "nested" ? 2 : 1}));
   bench::WarmUp(2000);
   bench::Report report;

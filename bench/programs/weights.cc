@@ -34,8 +34,7 @@ Seen ReadAll(const sheaf::Array<float>& weights, const std::string& folder, std:
 }
 
 // Makes all workers read the array; false if some did not get a task in several tries.
-bool OnAllWorkers(const sheaf::ObjectRef<sheaf::Array<float>>& ref, std::int64_t workers,
-                  double expected) {
+bool OnAllWorkers(const sheaf::ObjectRef<sheaf::Array<float>>& ref, std::int64_t workers, double expected) {
   char folder[] = "/tmp/sheaf-bench-XXXXXX";
   if (!mkdtemp(folder)) bench::Die("mkdtemp failed");
   std::set<std::int64_t> pids;
@@ -79,8 +78,7 @@ int main(int argc, char** argv) {
     report.Missing("store.weights.pss", "the tasks did not spread over all workers");
   } else {
     const long after = bench::PssKb(bench::Family());
-    report.Add("store.weights.pss",
-               static_cast<double>(after - before) / static_cast<double>(mib * 1024));
+    report.Add("store.weights.pss", static_cast<double>(after - before) / static_cast<double>(mib * 1024));
   }
   report.Print();
 }
