@@ -91,7 +91,7 @@ class Trainer {
       ahead_.push_back(weights_);
       // Bounded: when the window is full, sleep until half of it is done.
       if (ahead_.size() == kWindow) {
-        sheaf::Wait(std::vector{ahead_[kWindow / 2 - 1]});
+        ahead_[kWindow / 2 - 1].Get();
         ahead_.erase(ahead_.begin(), ahead_.begin() + kWindow / 2);
         progress(step_ + 1 - static_cast<std::int64_t>(ahead_.size()));
       }

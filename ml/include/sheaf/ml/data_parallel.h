@@ -165,7 +165,7 @@ class DataParallel {
                                                   detail::StepOrder{rank, row, options_.batch, last_sgd_}));
     }
     states_ = std::move(next);
-    unfinished_.push_back(states_);
+    unfinished_.push_back(states_[0]);
     last_sgd_ = sgd;
     ++step_;
   }
@@ -181,12 +181,12 @@ class DataParallel {
     return before + last / static_cast<double>(states_.size());
   }
 
-  // Waits until at most `left` submitted steps are unfinished.
+  // Waits until at most `left` submitted steps are unfinished. One rank's state stands for a step: the others are at
+  // most that one task behind, and one ref can be slept on without waking for what comes before it.
   void Drain(std::size_t left, const std::function<void(std::int64_t)>& progress) {
     if (unfinished_.size() > left) {
-      // Steps finish in order: the newest of those to be taken suffices.
-      Wait(unfinished_[unfinished_.size() - left - 1], shards_.size());
-      while (unfinished_.size() > left) unfinished_.pop_front();
+      unfinished_[unfinished_.size() - left - 1].Get();
+      unfinished_.erase(unfinished_.begin(), unfinished_.end() - static_cast<std::ptrdiff_t>(left));
     }
     if (progress) progress(step_ - static_cast<std::int64_t>(unfinished_.size()));
   }
@@ -196,7 +196,7 @@ class DataParallel {
   std::vector<ObjectRef<Shard>> shards_;
   TrainOptions options_;
   std::vector<ObjectRef<TrainState>> states_;  // the newest, not necessarily ready
-  std::deque<std::vector<ObjectRef<TrainState>>> unfinished_;
+  std::deque<ObjectRef<TrainState>> unfinished_;  // of rank 0, oldest first
   Sgd last_sgd_ = {};  // of the newest step
   std::vector<std::uint64_t> order_;  // of this epoch's batches
   std::int64_t step_ = 0, steps_per_epoch_ = 0;
