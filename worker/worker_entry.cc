@@ -1,8 +1,9 @@
 // How a program becomes a worker before its main.
 //
-// The library stands in for the C library's start routine: static initialisers have run (so every Remote<F> is registered), main has not. A
-// process is a worker only if the announced descriptor is a connected packet socket; the environment alone proves nothing. A fully static executable has no
-// dlsym: there nothing is taken over, and the pool reports that its workers never attach.
+// The library stands in for the C library's start routine: static initialisers have run (so every Remote<F> is
+// registered), main has not. A process is a worker only if the announced descriptor is a connected packet socket; the
+// environment alone proves nothing. A fully static executable has no dlsym: there nothing is taken over, and the pool
+// reports that its workers never attach.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/socket.h>

@@ -17,7 +17,7 @@ FLOORS = {"base": 0, "proto": 1, "scheduler": 2, "object_store": 2, "runtime": 3
           "cli": 6, "examples": 6, "bench": 6, "tests": 6}
 LINES_MAX = {"tests": 600, "bench": 600}
 LINES_MAX_DEFAULT = 500
-COLUMNS_MAX = 120
+COLUMNS_MAX = 140  # clang-format breaks code at 120; this stops tables and comments that grew too wide
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 
@@ -125,8 +125,7 @@ def short_enough(path, text):
     if len(lines) > limit:
         yield limit, f"{len(lines)} lines, limit {limit}: two ideas; find their names"
     for number, line in enumerate(lines, 1):
-        text_of_a_test = folder_of(path) == "tests" and '"' in line
-        if len(line) > COLUMNS_MAX and not text_of_a_test:
+        if len(line) > COLUMNS_MAX and folder_of(path) != "tests":
             yield number, f"{len(line)} columns, limit {COLUMNS_MAX}"
         if line != line.rstrip():
             yield number, "white space at the end of the line"
@@ -146,7 +145,7 @@ def opens_with_a_comment(path, text):
     stem = path.rsplit(".", 1)[0]
     own = re.match(r'\s*#include "([^"]+)\.h"', text)
     is_told_in_header = path.endswith(".cc") and own and stem.endswith(own.group(1).split("/")[-1])
-    is_test = path.startswith("tests/") and path.endswith("_test.cc")
+    is_test = path.startswith("tests/") and path.endswith(".cc")
     if not text.startswith("//") and not is_told_in_header and not is_test:
         yield 1, "a file opens with what it is for, who runs it and what must hold"
     if path.endswith(".h") and not path.endswith("_body.h") and "#pragma once" not in text:
