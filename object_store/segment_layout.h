@@ -35,6 +35,7 @@ enum class HomeKind : std::uint32_t {
 inline constexpr std::uint32_t kFlagError = 1;         // the payload is a stored error
 inline constexpr std::uint32_t kFlagBlockPayload = 2;  // the payload is a BlockRecord that names the real payload
 inline constexpr std::uint32_t kFlagKept = 4;          // completions only: the worker still uses the task's arguments
+inline constexpr std::uint32_t kFlagGivenBack = 8;     // completions only: it has not run, it is the submitter's again
 
 // The home word: kind, flags, and for kBound where to look. Written by the creator only.
 struct HomeWord {

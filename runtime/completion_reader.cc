@@ -30,7 +30,7 @@ void Submitter::ConsumeLocked(int index) {
     pair.matched = true;
   }
   std::uint32_t before = core_.At(index).in_flight;
-  if (before > 0 || core_.At(index).paused) {
+  if (before > 0 || core_.At(index).paused || core_.At(index).full) {
     ConsumeLaneLocked(index, 1);
     ConsumeLaneLocked(index, 0);
   }
@@ -45,24 +45,32 @@ bool Submitter::ConsumeLaneLocked(int index, int lane_index) {
   const std::uint32_t depth = lane_index == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
   const auto* done = lane_index == 0 ? pair.in->done : pair.in->urgent_done;
   std::uint32_t count = 0;
-  while (lane.head != lane.tail) {
-    const std::uint32_t position = lane.head;
+  // Lane 0 completes in order. Urgent entries need not: a worker that waits inside one runs the next, and the one that waits may
+  // be waiting for us.
+  for (std::uint32_t position = lane.head; position != lane.tail; ++position) {
     std::uint32_t& slot = lane.slots[position % depth];
-    if (slot == kTakenBack) {
-      ++lane.head;
-      continue;
+    if (slot != kTakenBack) {
+      const store::Completion& completion = done[position % depth];
+      if (!Ring::IsPublished(completion, position)) {
+        if (lane_index == 0) break;
+        continue;
+      }
+      ObjectRoot* root = slots_.RootOf(slot);
+      slot = kTakenBack;
+      ++count;
+      if (lane_index == 1 && (completion.flags.load(std::memory_order_relaxed) & store::kFlagGivenBack)) {
+        RequeueLocked(root);
+      } else {
+        CompleteLocked(pair, root, completion);
+      }
     }
-    const store::Completion& completion = done[position % depth];
-    if (!Ring::IsPublished(completion, position)) break;
-    ObjectRoot* root = slots_.RootOf(slot);
-    slot = kTakenBack;
-    ++lane.head;
-    ++count;
-    CompleteLocked(pair, root, completion);
+    if (position == lane.head) ++lane.head;
   }
+  while (lane.head != lane.tail && lane.slots[lane.head % depth] == kTakenBack) ++lane.head;
+  // Also when nothing was consumed: a recall may have taken back a whole lane, which its head has passed just now.
+  if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= limits::kLaneDepth;
   if (count == 0) return false;
   core_.OnConsumed(index, count, NowNanos());
-  if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= limits::kLaneDepth;
   return true;
 }
 

@@ -20,6 +20,7 @@ class DispatchCore {
   static constexpr std::int64_t kShortNanos = 50'000;
   static constexpr std::int64_t kLongNanos = 1'000'000;
   static constexpr int kNone = -1;
+  static constexpr std::uint32_t kFollow = 8;  // how far a queue may outgrow the others by following inputs
 
   struct Pair {
     bool open = false;      // leased and alive
@@ -58,7 +59,7 @@ class DispatchCore {
     if (best == kNone || preferred == kNone || preferred >= size()) return best;
     const Pair& liked = pairs_[static_cast<std::size_t>(preferred)];
     const std::uint32_t least = pairs_[static_cast<std::size_t>(best)].in_flight;
-    return Usable(liked) && liked.in_flight <= least + std::max<std::uint32_t>(1, liked.depth / 4) ? preferred : best;
+    return Usable(liked) && liked.in_flight <= least + std::min(kFollow, std::max(1u, liked.depth / 4)) ? preferred : best;
   }
 
   void OnPushed(int pair, std::int64_t now) {

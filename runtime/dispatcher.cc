@@ -51,17 +51,20 @@ void Submitter::OpenPairLocked(const wire::OpenPair& message, store::Peer* peer)
   PumpLocked();
 }
 
-int Submitter::PreferredPair(const std::vector<detail::Encoder::Dependency>& dependencies) const {
-  if (active_.size() < 2) return DispatchCore::kNone;
+// The worker of most of the task's inputs (Boyer and Moore's vote: one pass, no counts by pair); ties go to the first.
+int Submitter::PreferredPair(const ObjectRoot& root) const {
   int best = DispatchCore::kNone, votes = 0;
-  // Majority of the inputs (Boyer and Moore's vote: one pass, no counts by pair); ties go to the first.
-  for (const auto& dependency : dependencies) {
-    if (dependency.ref.pin.get()->kind != kObjectRoot) continue;
-    const auto* root = static_cast<const ObjectRoot*>(dependency.ref.pin.get());
-    const std::uint8_t pair = root->pair.load(std::memory_order_relaxed);
+  if (!root.extra) return best;
+  for (const Pin& hold : root.extra->holds) {
+    if (hold.get()->kind != kObjectRoot) continue;
+    const std::uint8_t pair = static_cast<const ObjectRoot*>(hold.get())->pair.load(std::memory_order_relaxed);
     if (pair == kNoPair) continue;
-    if (votes == 0) best = pair;
+    if (votes == 0 && best == DispatchCore::kNone) best = pair;
     votes += best == pair ? 1 : -1;
+    if (votes < 0) {
+      best = pair;
+      votes = 1;
+    }
   }
   return best;
 }
@@ -111,7 +114,7 @@ void Submitter::PushBacklogLocked() {
       backlog_.pop_front();
       continue;
     }
-    const int pair = core_.Choose(DispatchCore::kNone);
+    const int pair = core_.Choose(active_.size() < 2 ? DispatchCore::kNone : PreferredPair(*root));
     if (pair == DispatchCore::kNone) return;
     backlog_.pop_front();
     --backlog_size_;
@@ -224,12 +227,16 @@ void Submitter::TakeBackLocked(int index, std::uint32_t from, std::uint32_t end)
     pair.recall_holds.push_back(Pin::Share(root));
     if (root->extra)
       for (const Pin& hold : root->extra->holds) pair.recall_holds.push_back(hold);
-    root->phase = Phase::kBacklog;
-    HomeOf(*root).word.store(HomeWord{HomeKind::kPending}.Pack(), std::memory_order_release);
-    requeue_.push_back(Place(*root));
-    ++backlog_size_;
+    RequeueLocked(root);
   }
   core_.OnTakenBack(index, count);
+}
+
+void Submitter::RequeueLocked(ObjectRoot* root) {
+  root->phase = Phase::kBacklog;
+  HomeOf(*root).word.store(HomeWord{HomeKind::kPending}.Pack(), std::memory_order_release);
+  requeue_.push_back(Place(*root));
+  ++backlog_size_;
 }
 
 void Submitter::SettleRecallLocked(int index) {
@@ -245,20 +252,22 @@ void Submitter::SettleRecallLocked(int index) {
 
 void Submitter::PumpLocked() {
   if (pool_lost_) return;
-  for (int i = 0; i < core_.size(); ++i)
-    if (core_.At(i).open) ConsumeLocked(i);
+  bool blocked_changed = false;
+  for (int i = 0; i < core_.size(); ++i) {
+    if (!core_.At(i).open) continue;
+    ConsumeLocked(i);
+    // After its results, before any push: who gives something back is blocked, and shall not get it again.
+    const bool blocked = PairAt(i).control->blocked.load(std::memory_order_acquire) != 0;
+    blocked_changed |= blocked != core_.At(i).blocked;
+    core_.At(i).blocked = blocked;
+  }
   if (!requeue_.empty()) PushRequeueLocked();
   if (backlog_size_ > requeue_.size()) PushBacklogLocked();
   if (outstanding_ == 0) return;
-  bool blocked_changed = false;
   const std::int64_t now = active_.empty() ? 0 : NowNanos();
   for (int i = 0; i < core_.size(); ++i) {
-    auto& at = core_.At(i);
-    if (!at.open) continue;
+    if (!core_.At(i).open) continue;
     OutPair& pair = PairAt(i);
-    const bool blocked = pair.control->blocked.load(std::memory_order_relaxed) != 0;
-    blocked_changed |= blocked != at.blocked;
-    at.blocked = blocked;
     if (core_.ShouldRecall(i, now)) RecallLocked(i);
     FlushBellLocked(pair);
   }

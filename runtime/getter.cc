@@ -92,6 +92,7 @@ void WaitOwn(Context& context, ObjectRoot* root, Duration timeout) {
   } leave{context};
   const std::int64_t start = NowNanos(), deadline = DeadlineAfter(timeout);
   std::int64_t spin_until = 0;
+  bool woke = false;
   std::vector<FutexWord> words;
   std::vector<std::pair<Lane*, std::uint32_t>> targets;
   for (std::uint32_t turn = 0;; ++turn) {
@@ -100,7 +101,7 @@ void WaitOwn(Context& context, ObjectRoot* root, Duration timeout) {
       Look look(context);
       finished = submitter.LooksFinished(*root);
     }
-    const bool pump = finished || (turn & 255) == 0;
+    const bool pump = finished || std::exchange(woke, false) || (turn & 255) == 0;
     if (pump) {
       Submitter::Lock lock(submitter);
       submitter.PumpLocked();
@@ -146,6 +147,7 @@ void WaitOwn(Context& context, ObjectRoot* root, Duration timeout) {
       if (submitter.FinishedLocked(*root)) return;
     }
     spin_until = NowNanos() + 2'000;
+    woke = true;  // what was taken back meanwhile can be run here
   }
 }
 

@@ -79,10 +79,7 @@ void Submitter::RetryLocked(OutPair& pair, ObjectRoot* root, bool begun, int sta
     ++root->attempt;
     slots_.SlotOf(*root).task.attempt = root->attempt;
   }
-  root->phase = Phase::kBacklog;
-  HomeOf(*root).word.store(HomeWord{HomeKind::kPending}.Pack(), std::memory_order_release);
-  requeue_.push_back(Place(*root));
-  ++backlog_size_;
+  RequeueLocked(root);
 }
 
 void Submitter::FailLocked(ObjectRoot* root, std::string_view kind, const std::string& message) {

@@ -68,6 +68,7 @@ Probed Probe(Context& context, const ObjectId& id, PayloadCopy* copy) {
     const auto capacity = static_cast<std::uint32_t>(copy->size());
     switch (Ring::ReadForeign(*in, done, where.position, home.word, word, id.client, &read, copy->data(), capacity)) {
       case Ring::Foreign::kRead:
+        if (read.flags & store::kFlagGivenBack) break;
         result.state = Probed::kValue;
         result.flags = read.flags;
         result.size = read.size;

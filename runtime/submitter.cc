@@ -116,7 +116,7 @@ RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::
     FailLocked(root, "PoolLostError", "the pool of this machine has ended; no task can be started any more");
     return {std::move(ref), detail::kWhole};
   }
-  if (backlog_size_ == 0 && TryPushLocked(root, PreferredPair(arguments.dependencies()))) {
+  if (backlog_size_ == 0 && TryPushLocked(root, active_.size() < 2 ? DispatchCore::kNone : PreferredPair(*root))) {
     if (active_.size() < parts_.slots) WantLocked();
     return {std::move(ref), detail::kWhole};
   }

@@ -132,7 +132,7 @@ class Submitter {
  private:
   ObjectRoot* AllocateLocked();
   void StoreArguments(store::TaskRecord& record, detail::Encoder& arguments, std::vector<Pin>* holds);
-  int PreferredPair(const std::vector<detail::Encoder::Dependency>& dependencies) const;
+  int PreferredPair(const ObjectRoot& root) const;
   bool TryPushLocked(ObjectRoot* root, int preferred);
   void PushLocked(int pair, int lane, ObjectRoot* root);
   void FlushBellLocked(OutPair& pair);
@@ -140,6 +140,7 @@ class Submitter {
   void WantLocked();
   void RecallLocked(int pair);
   void SettleRecallLocked(int pair);
+  void RequeueLocked(ObjectRoot* root);
   void TakeBackLocked(int pair, std::uint32_t from, std::uint32_t end);
   void ConsumeLocked(int pair);
   bool ConsumeLaneLocked(int pair, int lane);

@@ -277,16 +277,26 @@ bool Executor::WorkWhileWaiting() {
   const std::uint32_t end = pairs_end_.load(std::memory_order_acquire);
   for (std::uint32_t i = 0; i < end; ++i) {
     InPair* pair = pairs_[i].load(std::memory_order_acquire);
-    if (!pair || pair->ended || !pair->matched || pair->gone.load(std::memory_order_acquire)) continue;
-    if (Ring::RecallIsOpen(*pair->out, pair->cursor))
-      Ring::AcknowledgeRecall(*pair->out, *pair->in, &pair->cursor);
+    if (!pair || pair->ended || pair->gone.load(std::memory_order_acquire) || !Matched(*pair)) continue;
+    GiveBack(*pair);
     if (pair->out->released.load(std::memory_order_acquire) != pair->release_read) {
       runtime::Submitter::Lock lock(context_.submitter());
       DrainReleasesLocked(*pair);
     }
-    if (StackLeft() && TryLane(*pair, 1)) return true;
   }
   return false;
+}
+
+// This thread will not look at its lanes soon. Nothing of them runs on top of a task that waits: it might itself wait for
+// that task, which then could never go on. What is queued goes back to its submitter, who knows other workers.
+void Executor::GiveBack(InPair& pair) {
+  if (Ring::RecallIsOpen(*pair.out, pair.cursor)) Ring::AcknowledgeRecall(*pair.out, *pair.in, &pair.cursor);
+  std::uint32_t slot = 0;
+  while (Ring::Peek(pair.out->urgent, limits::kUrgentDepth, pair.urgent_next, &slot)) {
+    const std::uint32_t position = pair.urgent_next++;
+    Ring::Publish(pair.in->urgent_done[position % limits::kUrgentDepth], position, store::kFlagGivenBack, 0, 0, nullptr);
+    RingSubmitter(pair, 1, position);
+  }
 }
 
 }  // namespace sheaf::worker

@@ -155,13 +155,18 @@ int Executor::Run() {
   std::int64_t idle_since = 0;
   for (;;) {
     if (has_start_calls_.load(std::memory_order_acquire)) RunStartCalls();
+    const bool draining = draining_.load(std::memory_order_acquire);
+    if (draining && MayLeave()) return 0;
     std::uint32_t ran = 0;
     const std::uint32_t end = pairs_end_.load(std::memory_order_acquire);
-    for (std::uint32_t i = 0; i < end; ++i) {
+    for (std::uint32_t i = 0; !draining && i < end; ++i) {
       InPair* pair = pairs_[i].load(std::memory_order_acquire);
       if (pair && !pair->ended) ran += LookAt(*pair);
     }
-    if (draining_.load(std::memory_order_acquire)) return 0;
+    if (draining) {
+      WorkWhileWaiting();
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
     if (has_idle_work_.load(std::memory_order_acquire)) RunIdleWork();
     if (ran == 0 && RunOwn()) ran = 1;
     if (ran > 0) {
@@ -178,6 +183,17 @@ int Executor::Run() {
   }
 }
 
+// Asked to exit, it takes nothing new, but stays while its own tasks are under way: others may hold refs to them. The
+// pool's patience is the deadline.
+bool Executor::MayLeave() {
+  runtime::Submitter::Lock lock(context_.submitter());
+  if (context_.pool_lost() || context_.submitter().outstanding() == 0) return true;
+  if (!said_blocked_) context_.control()->blocked.fetch_add(1, std::memory_order_release);
+  said_blocked_ = true;
+  context_.submitter().PumpLocked();
+  return false;
+}
+
 // Nobody else's work is ready. What this worker's tasks have submitted and nobody has taken, it runs itself: with one worker
 // nobody else could.
 bool Executor::RunOwn() {
@@ -189,14 +205,19 @@ bool Executor::RunOwn() {
   return root && RunInline(root);
 }
 
+// Whether the submitter has reset its half, so that it may be read.
+bool Executor::Matched(InPair& pair) {
+  if (!pair.matched) pair.matched = pair.out->nonce.load(std::memory_order_acquire) == pair.nonce;
+  return pair.matched;
+}
+
 std::uint32_t Executor::LookAt(InPair& pair) {
   if (!pair.matched) {
     if (pair.gone.load(std::memory_order_acquire)) {
       EndPair(pair);
       return 0;
     }
-    if (pair.out->nonce.load(std::memory_order_acquire) != pair.nonce) return 0;
-    pair.matched = true;
+    if (!Matched(pair)) return 0;
   }
   if (pair.gone.load(std::memory_order_acquire)) {
     EndPair(pair);
@@ -308,11 +329,14 @@ void Executor::Publish(InPair& pair, int lane, std::uint32_t position, Outcome& 
   const std::uint32_t record = outcome.holds.empty() ? 0 : KeepRecord(pair.peer, std::move(outcome.holds));
   Ring::Publish(done, position, outcome.flags, outcome.size, record, outcome.payload.data());
   context_.control()->executed.store(++executed_, std::memory_order_relaxed);
-  if (Ring::WaiterMissed(pair.out->want[lane], position + 1, &pair.rung_want[lane])) {
-    context_.control()->bell.fetch_add(1, std::memory_order_release);
-    FutexWakeAll(context_.control()->bell);
-  }
+  RingSubmitter(pair, lane, position);
   context_.RingAwaiting();
+}
+
+void Executor::RingSubmitter(InPair& pair, int lane, std::uint32_t position) {
+  if (!Ring::WaiterMissed(pair.out->want[lane], position + 1, &pair.rung_want[lane])) return;
+  context_.control()->bell.fetch_add(1, std::memory_order_release);
+  FutexWakeAll(context_.control()->bell);
 }
 
 bool Executor::HasWork(bool* starved) {

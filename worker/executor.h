@@ -67,7 +67,11 @@ class Executor final : public runtime::TaskRunner {
   };
 
   std::uint32_t LookAt(InPair& pair);
+  static bool Matched(InPair& pair);
   bool TryLane(InPair& pair, int lane);
+  void GiveBack(InPair& pair);
+  bool MayLeave();
+  void RingSubmitter(InPair& pair, int lane, std::uint32_t position);
   bool Gather(const store::TaskRecord& record, runtime::IncomingRoot* incoming,
               std::vector<detail::Stored>* dependencies);
   bool GatherOne(const store::DependencyRecord& dependency, runtime::IncomingRoot* incoming,
@@ -109,6 +113,7 @@ class Executor final : public runtime::TaskRunner {
   std::atomic<bool> has_idle_work_{false}, has_start_calls_{false}, draining_{false};
   std::uint32_t sleep_value_ = 1;
   std::uint64_t executed_ = 0;
+  bool said_blocked_ = false;  // draining: nobody should push here any more
   int depth_ = 0;  // tasks on this thread's stack
 };
 

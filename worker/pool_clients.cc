@@ -160,10 +160,11 @@ void PoolServer::Attach(Connection& connection, std::uint64_t request, AttachMes
   }
   Apply(actions);
   page_.WritePid(client, static_cast<std::uint32_t>(connection.pid));
-  Send(connection, Kind::kWelcome, request, welcome, segments);
   memory.segments[0].writable = std::move(set.control);
   memory.segments[1].writable = std::move(set.slab);
   memory.segments[2].writable = std::move(set.arena);
+  // Last: a peer that is gone already takes its entry along, and `memory` with it.
+  Send(connection, Kind::kWelcome, request, welcome, segments);
 }
 
 void PoolServer::Attached(Connection& connection) {
@@ -234,7 +235,10 @@ void PoolServer::Apply(const PoolCore::Actions& actions) {
               if (const auto at = memory_.find(a.owner); at != memory_.end()) at->second.segments.erase(a.segment);
             },
             [&](const pool::EndWorker& a) {
-              const auto job = jobs_.find(core_->Find(a.worker)->job);
+              // A message of this round may have found another death and ended the round's clients already.
+              const PoolCore::Client* worker = core_->Find(a.worker);
+              if (!worker) return;
+              const auto job = jobs_.find(worker->job);
               const bool orphan = job == jobs_.end() || job->second.driver_died;
               DrainWorker(a.worker, now_ + (orphan ? kDrainOrphan : kDrainJob));
             },

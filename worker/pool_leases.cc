@@ -135,9 +135,11 @@ bool PoolServer::Blocked(Connection& connection, bool blocked) {
 void PoolServer::SpawnWorker(std::uint32_t spawn, ClientId job) {
   const auto at = jobs_.find(job);
   int ends[2] = {-1, -1};
-  if (at == jobs_.end() || !supervisor_ || SHEAF_FAILPOINT("pool.spawn") ||
+  // The job may have ended between the decision and this: the lease core has taken it back already.
+  const bool wanted = at != jobs_.end() && !at->second.over;
+  if (!wanted || !supervisor_ || SHEAF_FAILPOINT("pool.spawn") ||
       socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
-    failed_spawns_.push_back({spawn, at == jobs_.end() ? ESRCH : errno});
+    failed_spawns_.push_back({spawn, wanted ? errno : ESRCH});
     return;
   }
   const Fd theirs(ends[1]);
