@@ -29,7 +29,7 @@ File File::OpenForReading(const std::filesystem::path& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) FailPath("open", name, errno);
   File file(fd, name, 0);
-  struct stat status {};
+  struct stat status{};
   if (fstat(fd, &status) != 0) file.Fail("examine");
   if (!S_ISREG(status.st_mode)) throw Error("cannot read " + name + ": it is not a regular file");
   file.size_ = static_cast<std::uint64_t>(status.st_size);
@@ -57,8 +57,8 @@ void File::ReadAt(std::uint64_t offset, std::span<std::byte> to) const {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) Fail("read");
     if (got == 0) {
-      throw FormatError(name_ + ": the file ends at byte " + std::to_string(offset) + ", " +
-                        std::to_string(to.size()) + " bytes short; copy or write it again");
+      throw FormatError(name_ + ": the file ends at byte " + std::to_string(offset) + ", " + std::to_string(to.size()) +
+                        " bytes short; copy or write it again");
     }
     offset += static_cast<std::uint64_t>(got);
     to = to.subspan(static_cast<std::size_t>(got));

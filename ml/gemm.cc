@@ -16,10 +16,10 @@ void Gemm(bool transpose_a, bool transpose_b, std::size_t m, std::size_t n, std:
   // The setting is per thread, and a worker may run tasks on more than one.
   thread_local const bool one_thread = (omp_set_num_threads(1), true);
   (void)one_thread;
-  const auto status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', static_cast<dnnl_dim_t>(m),
-                                 static_cast<dnnl_dim_t>(n), static_cast<dnnl_dim_t>(k), 1.0f, a,
-                                 static_cast<dnnl_dim_t>(lda), b, static_cast<dnnl_dim_t>(ldb), beta, c,
-                                 static_cast<dnnl_dim_t>(n));
+  const auto status =
+      dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', static_cast<dnnl_dim_t>(m),
+                 static_cast<dnnl_dim_t>(n), static_cast<dnnl_dim_t>(k), 1.0f, a, static_cast<dnnl_dim_t>(lda), b,
+                 static_cast<dnnl_dim_t>(ldb), beta, c, static_cast<dnnl_dim_t>(n));
   if (status != dnnl_success) {
     throw std::runtime_error("oneDNN refused a " + std::to_string(m) + "x" + std::to_string(k) + " times " +
                              std::to_string(k) + "x" + std::to_string(n) + " product (status " +

@@ -79,13 +79,26 @@ class IdxStream {
 
 bool TypeOf(unsigned code, DType* dtype) {
   switch (code) {
-    case 0x08: *dtype = DType::kU8; return true;
-    case 0x09: *dtype = DType::kI8; return true;
-    case 0x0B: *dtype = DType::kI16; return true;
-    case 0x0C: *dtype = DType::kI32; return true;
-    case 0x0D: *dtype = DType::kF32; return true;
-    case 0x0E: *dtype = DType::kF64; return true;
-    default: return false;
+    case 0x08:
+      *dtype = DType::kU8;
+      return true;
+    case 0x09:
+      *dtype = DType::kI8;
+      return true;
+    case 0x0B:
+      *dtype = DType::kI16;
+      return true;
+    case 0x0C:
+      *dtype = DType::kI32;
+      return true;
+    case 0x0D:
+      *dtype = DType::kF32;
+      return true;
+    case 0x0E:
+      *dtype = DType::kF64;
+      return true;
+    default:
+      return false;
   }
 }
 

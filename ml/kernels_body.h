@@ -162,7 +162,7 @@ void ReluMask(float* d, const float* h, std::size_t n) {
 #define SHEAF_TEXT_(a) #a
 #define SHEAF_TEXT(a) SHEAF_TEXT_(a)
 extern const Kernels SHEAF_JOIN(kKernels_, SHEAF_ISA);
-const Kernels SHEAF_JOIN(kKernels_, SHEAF_ISA) = {SHEAF_TEXT(SHEAF_ISA), WeightedSum, ScaledSum,  Sgd,
-                                                  BiasRelu,              BiasAdd,     ColumnSum, ReluMask};
+const Kernels SHEAF_JOIN(kKernels_, SHEAF_ISA) = {
+    SHEAF_TEXT(SHEAF_ISA), WeightedSum, ScaledSum, Sgd, BiasRelu, BiasAdd, ColumnSum, ReluMask};
 
 }  // namespace sheaf::ml

@@ -95,7 +95,8 @@ void Mlp::CheckBatch(std::size_t x, std::size_t rows) const {
   }
 }
 
-float* Mlp::Forward(std::span<const float> weights, std::span<const float> x, std::size_t rows, Scratch& scratch) const {
+float* Mlp::Forward(std::span<const float> weights, std::span<const float> x, std::size_t rows,
+                    Scratch& scratch) const {
   const std::size_t layers = sizes_.size() - 1;
   if (scratch.activations.size() < layers) scratch.activations.resize(layers);
   const float* input = x.data();
@@ -147,8 +148,8 @@ double Mlp::Gradient(std::span<const float> weights, std::span<const float> x, s
   return loss;
 }
 
-std::size_t Mlp::CountCorrect(std::span<const float> weights, std::span<const float> x,
-                              std::span<const std::uint8_t> y, double* loss) const {
+std::size_t Mlp::CountCorrect(std::span<const float> weights, std::span<const float> x, std::span<const std::uint8_t> y,
+                              double* loss) const {
   CheckBatch(x.size(), y.size());
   if (weights.size() != parameters_) throw std::invalid_argument("Mlp::CountCorrect: wrong number of weights");
   constexpr std::size_t kBatch = 256;
@@ -157,8 +158,7 @@ std::size_t Mlp::CountCorrect(std::span<const float> weights, std::span<const fl
   for (std::size_t at = 0; at < y.size(); at += kBatch) {
     const std::size_t rows = std::min(kBatch, y.size() - at);
     const auto labels = y.subspan(at, rows);
-    float* logits = Forward(weights, x.subspan(at * inputs(), rows * inputs()), rows,
-                            Scratch::OfThisThread());
+    float* logits = Forward(weights, x.subspan(at * inputs(), rows * inputs()), rows, Scratch::OfThisThread());
     for (std::size_t r = 0; r < rows; ++r) {
       const float* row = logits + r * classes();
       correct += static_cast<std::size_t>(std::max_element(row, row + classes()) - row) == labels[r];

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <tuple>
 #include <unordered_set>
 
 #include "sheaf/error.h"
@@ -42,7 +43,8 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
   }
   bool string(string_t& value) override {
     if (state_ == State::kMetadata && !key_.empty_key) {
-      if (!metadata.emplace(key_.text, value).second) return Stop("__metadata__ has the key \"" + Show(key_.text) + "\" twice");
+      if (!metadata.emplace(key_.text, value).second)
+        return Stop("__metadata__ has the key \"" + Show(key_.text) + "\" twice");
       key_.empty_key = true;
       return true;
     }
@@ -69,7 +71,8 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
   }
   bool key(string_t& value) override {
     key_ = {value, false};
-    if (state_ == State::kTop && !names_.insert(value).second) return Stop("the name \"" + Show(value) + "\" appears twice");
+    if (state_ == State::kTop && !names_.insert(value).second)
+      return Stop("the name \"" + Show(value) + "\" appears twice");
     if (state_ == State::kTensor) {
       if (value != "dtype" && value != "shape" && value != "data_offsets") {
         return Stop(Name() + " has the unknown field \"" + Show(value) + "\"");
@@ -80,7 +83,8 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
   }
   bool end_object() override {
     if (state_ == State::kTensor) {
-      if (seen_.size() != 3 || offsets_ != 2) return Stop(Name() + " lacks dtype, shape or one of its two data_offsets");
+      if (seen_.size() != 3 || offsets_ != 2)
+        return Stop(Name() + " lacks dtype, shape or one of its two data_offsets");
       tensors.push_back(std::move(current_));
       return Enter(State::kTop);
     }
@@ -112,7 +116,7 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
   }
   bool Unexpected(const char* what) {
     const std::string where = state_ == State::kBegin || state_ == State::kEnd ? "at the top"
-                              : state_ == State::kTop ? "as the value of \"" + Show(key_.text) + "\""
+                              : state_ == State::kTop      ? "as the value of \"" + Show(key_.text) + "\""
                               : state_ == State::kMetadata ? "in __metadata__, where only strings may be"
                                                            : "in " + Name();
     return Stop(std::string(what) + " " + where);
@@ -148,8 +152,8 @@ SafetensorsHeader ParseSafetensorsHeader(std::string_view json, std::uint64_t da
   if (!nlohmann::json::sax_parse(json.begin(), json.end(), &handler)) throw fail(handler.problem);
 
   SafetensorsHeader header{std::move(handler.tensors), std::move(handler.metadata), data_bytes};
-  std::stable_sort(header.tensors.begin(), header.tensors.end(), [](const TensorPlace& a, const TensorPlace& b) {
-    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
+  std::sort(header.tensors.begin(), header.tensors.end(), [](const TensorPlace& a, const TensorPlace& b) {
+    return std::tie(a.begin, a.end, a.spec.name) < std::tie(b.begin, b.end, b.spec.name);
   });
   std::uint64_t at = 0;
   for (const TensorPlace& tensor : header.tensors) {
@@ -182,16 +186,16 @@ SafetensorsHeader PlaceTensors(const std::vector<TensorSpec>& specs, Metadata me
   SafetensorsHeader header;
   header.metadata = std::move(metadata);
   std::unordered_set<std::string> names;
-  for (const TensorSpec& spec : specs) {
+  // The place among `specs` decides between equals. (Not std::stable_sort: its buffer is deprecated in C++20.)
+  std::vector<std::pair<int, std::size_t>> order;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    const TensorSpec& spec = specs[i];
     if (spec.name == "__metadata__") throw FormatError("the tensor name \"__metadata__\" is reserved");
     if (!names.insert(spec.name).second) throw FormatError("two tensors are named \"" + spec.name + "\"");
-    header.tensors.push_back({spec, 0, 0});
+    order.emplace_back(-2 * static_cast<int>(SizeOf(spec.dtype)) - (spec.dtype == DType::kF32 ? 1 : 0), i);
   }
-  const auto rank = [](const TensorPlace& tensor) {
-    return -2 * static_cast<int>(SizeOf(tensor.spec.dtype)) - (tensor.spec.dtype == DType::kF32 ? 1 : 0);
-  };
-  std::stable_sort(header.tensors.begin(), header.tensors.end(),
-                   [&](const TensorPlace& a, const TensorPlace& b) { return rank(a) < rank(b); });
+  std::sort(order.begin(), order.end());
+  for (const auto& [rank, place] : order) header.tensors.push_back({specs[place], 0, 0});
   for (TensorPlace& tensor : header.tensors) {
     tensor.begin = header.data_bytes;
     if (__builtin_add_overflow(tensor.begin, BytesOf(tensor.spec), &tensor.end) ||

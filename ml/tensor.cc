@@ -76,8 +76,8 @@ const std::byte* Tensor::Bytes(DType wanted, bool need_contiguous) const& {
   }
   const std::size_t size = SizeOf(dtype_);
   if (offset_ < 0 || static_cast<std::uint64_t>(last) >= bytes_.size() / size) {
-    throw Error("Tensor: damaged: shape " + ToString(shape_) + " reaches beyond its " +
-                std::to_string(bytes_.size()) + " bytes");
+    throw Error("Tensor: damaged: shape " + ToString(shape_) + " reaches beyond its " + std::to_string(bytes_.size()) +
+                " bytes");
   }
   const std::byte* data = bytes_.data() + static_cast<std::size_t>(offset_) * size;
   if (reinterpret_cast<std::uintptr_t>(data) % size != 0) {

@@ -36,8 +36,8 @@ const TensorPlace& WeightsLayout::At(std::string_view name) const {
     }
     known += (known.empty() ? "" : ", ") + tensor.spec.name;
   }
-  throw Error("Weights: no tensor is named \"" + std::string(name) + "\"; there are: " +
-              (known.empty() ? "none" : known));
+  throw Error("Weights: no tensor is named \"" + std::string(name) +
+              "\"; there are: " + (known.empty() ? "none" : known));
 }
 
 std::shared_ptr<const WeightsLayout> LayoutOf(std::span<const std::byte> image) {
@@ -60,8 +60,7 @@ std::shared_ptr<const WeightsLayout> LayoutOf(std::span<const std::byte> image) 
     const std::lock_guard lock(mutex);
     const auto found = table.find(std::string(json));
     // Two images with one header can still differ in length when one of them is damaged.
-    if (found != table.end() &&
-        found->second->data_offset + found->second->header.data_bytes == image.size()) {
+    if (found != table.end() && found->second->data_offset + found->second->header.data_bytes == image.size()) {
       return found->second;
     }
   }

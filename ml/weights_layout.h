@@ -17,7 +17,7 @@ namespace sheaf::ml {
 
 struct WeightsLayout {
   SafetensorsHeader header;
-  std::uint64_t data_offset = 0;                         // bytes from the image's beginning
+  std::uint64_t data_offset = 0;                          // bytes from the image's beginning
   std::map<std::string, std::size_t, std::less<>> index;  // name -> place in header.tensors
 
   // Throws Error, which lists what there is.

@@ -64,11 +64,16 @@ Options Parse(int argc, char** argv) {
   Options options;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string flag = argv[i], value = argv[i + 1];
-    if (flag == "--model") options.model = value;
-    else if (flag == "--procs") options.procs = std::stoul(value);
-    else if (flag == "--batch") options.batch = std::stoul(value);
-    else if (flag == "--epochs") options.epochs = std::min<std::size_t>(64, std::stoul(value));
-    else if (flag == "--samples") options.samples = std::stoul(value);
+    if (flag == "--model")
+      options.model = value;
+    else if (flag == "--procs")
+      options.procs = std::stoul(value);
+    else if (flag == "--batch")
+      options.batch = std::stoul(value);
+    else if (flag == "--epochs")
+      options.epochs = std::min<std::size_t>(64, std::stoul(value));
+    else if (flag == "--samples")
+      options.samples = std::stoul(value);
   }
   if (options.batch == 0) options.batch = options.model == "s" ? 64 : 256;
   if (options.procs != 1) options.procs = 2;

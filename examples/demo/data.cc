@@ -20,7 +20,8 @@ struct Images {
 Images Read(const std::filesystem::path& folder, const std::string& prefix) {
   const auto images = folder / (prefix + "-images-idx3-ubyte.gz"), labels = folder / (prefix + "-labels-idx1-ubyte.gz");
   if (!std::filesystem::exists(images)) {
-    throw sheaf::Error(images.string() + " does not exist: apt-get install dataset-fashion-mnist, or give --data FOLDER");
+    throw sheaf::Error(images.string() +
+                       " does not exist: apt-get install dataset-fashion-mnist, or give --data FOLDER");
   }
   Images read{ml::ReadIdx(images), ml::ReadIdx(labels)};
   if (read.pixels.rank() != 3 || read.labels.rank() != 1 || read.pixels.shape()[0] != read.labels.shape()[0]) {

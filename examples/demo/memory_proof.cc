@@ -96,9 +96,10 @@ void ProveSharing(const Data& data, std::size_t workers) {
   roots.insert(readers.begin(), readers.end());
   const double after = PssMegabytes(Descendants(roots));
   const double megabytes = static_cast<double>(data.bytes) / 1e6, n = static_cast<double>(readers.size());
-  std::printf("one copy: %zu workers read all %.0f MB of training data; the memory of all processes grew by %.1f MB "
-              "(a copy for each would be %.0f MB)\n",
-              readers.size(), megabytes, after - before, n * megabytes);
+  std::printf(
+      "one copy: %zu workers read all %.0f MB of training data; the memory of all processes grew by %.1f MB "
+      "(a copy for each would be %.0f MB)\n",
+      readers.size(), megabytes, after - before, n * megabytes);
   std::fflush(stdout);
 }
 

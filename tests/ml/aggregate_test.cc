@@ -81,9 +81,7 @@ TEST(Aggregate, SumsByRankSoThatOrderOfRefsAloneDecidesTheBits) {
   EXPECT_NE(sum_of({1e8f, 1, -1e8f}), sum_of({1e8f, -1e8f, 1}));
 }
 
-TEST(Aggregate, OneUpdateIsItself) {
-  EXPECT_EQ(Aggregate(std::vector{Put(Filled(10, 0.1f, 3))}).Get().g[9], 0.1f);
-}
+TEST(Aggregate, OneUpdateIsItself) { EXPECT_EQ(Aggregate(std::vector{Put(Filled(10, 0.1f, 3))}).Get().g[9], 0.1f); }
 
 TEST(Aggregate, RefusesNothingAndWeightsThatDoNotFit) {
   const std::vector<ObjectRef<Gradient>> none, two = {Put(Filled(2, 1, 1)), Put(Filled(2, 2, 2))};

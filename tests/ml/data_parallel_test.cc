@@ -55,7 +55,8 @@ TEST(DataParallel, RefusesNoShardsAndBatchesLargerThanAShard) {
   EXPECT_THROW(DataParallel<Mlp>(model, {}, {}), Error);
   EXPECT_THROW(DataParallel<Mlp>(model, PutAll({MakeShard(model, 1)}), {.batch = kRows + 1}), Error);
   EXPECT_THROW(DataParallel<Mlp>(model, PutAll({MakeShard(model, 1)}), {.batch = 0}), Error);
-  EXPECT_THROW(DataParallel<Mlp>(model, PutAll({MakeShard(model, 1), MakeShard(model, 2, 4)}), {.batch = kBatch}), Error);
+  EXPECT_THROW(DataParallel<Mlp>(model, PutAll({MakeShard(model, 1), MakeShard(model, 2, 4)}), {.batch = kBatch}),
+               Error);
 }
 
 TEST(DataParallel, ShufflesEveryEpochAnewButAlwaysTheSame) {

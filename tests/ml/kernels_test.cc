@@ -41,7 +41,7 @@ TEST(Kernels, WeightedSumAddsFromLeftToRightInEverySet) {
     for (const Kernels* table : Tables()) {
       std::vector<float> out(n, -1);
       table->weighted_sum(sources, scales, 3, out.data(), n);
-      EXPECT_EQ(std::memcmp(out.data(), expected.data(), n * sizeof(float)), 0) << table->name << " n=" << n;
+      EXPECT_EQ(out, expected) << table->name << " n=" << n;
     }
   }
 }

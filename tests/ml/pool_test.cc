@@ -28,7 +28,8 @@ struct FragileMlp {
   double Gradient(std::span<const float> weights, std::span<const float> x, std::span<const std::uint8_t> y,
                   std::span<float> gradient) const {
     static std::map<std::string, std::int64_t> calls;  // of this process
-    if (++calls[marker] == kill_at && open(marker.c_str(), O_CREAT | O_EXCL | O_CLOEXEC, 0600) >= 0) kill(getpid(), SIGKILL);
+    if (++calls[marker] == kill_at && open(marker.c_str(), O_CREAT | O_EXCL | O_CLOEXEC, 0600) >= 0)
+      kill(getpid(), SIGKILL);
     return mlp.Gradient(weights, x, y, gradient);
   }
 };

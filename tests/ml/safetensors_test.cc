@@ -112,7 +112,8 @@ TEST_F(Safetensors, RefusesATruncatedFileAtEveryLength) {
 }
 
 TEST_F(Safetensors, RefusesLengthsThatTheFileCannotHold) {
-  for (const std::uint64_t length : {std::uint64_t{3}, std::uint64_t{100'000'001}, ~std::uint64_t{0}, ~std::uint64_t{0} - 7}) {
+  for (const std::uint64_t length :
+       {std::uint64_t{3}, std::uint64_t{100'000'001}, ~std::uint64_t{0}, ~std::uint64_t{0} - 7}) {
     std::string image(8, '\0');
     std::memcpy(image.data(), &length, 8);
     EXPECT_NE(Complaint(WriteBytes(image + "{}")), "") << length;
@@ -121,10 +122,12 @@ TEST_F(Safetensors, RefusesLengthsThatTheFileCannotHold) {
 
 TEST_F(Safetensors, RefusesHolesOverlapsAndLeftovers) {
   const std::string data(16, '\0');
-  ExpectComplaint(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})",
-                  data, "after a hole");
-  ExpectComplaint(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[3],"data_offsets":[4,16]}})",
-                  data, "inside the tensor before it");
+  ExpectComplaint(
+      R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})",
+      data, "after a hole");
+  ExpectComplaint(
+      R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[3],"data_offsets":[4,16]}})",
+      data, "inside the tensor before it");
   ExpectComplaint(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", data, "16 follow the header");
   ExpectComplaint(R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[4,20]}})", data, "after a hole");
 }
@@ -142,15 +145,26 @@ TEST_F(Safetensors, RefusesSizesThatOverflowOrContradictEachOther) {
 
 TEST_F(Safetensors, RefusesDuplicateNamesAndFields) {
   const std::string data(4, '\0');
-  ExpectComplaint(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
-                  data, "appears twice");
+  ExpectComplaint(
+      R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+      data, "appears twice");
   ExpectComplaint(R"({"a":{"dtype":"F32","dtype":"U8","shape":[1],"data_offsets":[0,4]}})", data, "dtype twice");
   ExpectComplaint(R"({"__metadata__":{"k":"1","k":"2"}})", "", "twice");
 }
 
 TEST_F(Safetensors, RefusesJsonOfAnotherShape) {
-  for (const char* json : {"", " {}", "[]", "{", "{}{}", "{\"a\":1}", "{\"a\":null}", "{\"a\":[]}", "{\"a\":\"text\"}",
-                           R"({"a":{}})", R"({"a":{"dtype":"F32"}})", R"({"a":{"dtype":"F33","shape":[],"data_offsets":[0,4]}})",
+  for (const char* json : {"",
+                           " {}",
+                           "[]",
+                           "{",
+                           "{}{}",
+                           "{\"a\":1}",
+                           "{\"a\":null}",
+                           "{\"a\":[]}",
+                           "{\"a\":\"text\"}",
+                           R"({"a":{}})",
+                           R"({"a":{"dtype":"F32"}})",
+                           R"({"a":{"dtype":"F33","shape":[],"data_offsets":[0,4]}})",
                            R"({"a":{"dtype":4,"shape":[],"data_offsets":[0,4]}})",
                            R"({"a":{"dtype":"F32","shape":{},"data_offsets":[0,4]}})",
                            R"({"a":{"dtype":"F32","shape":[[1]],"data_offsets":[0,4]}})",
@@ -158,7 +172,9 @@ TEST_F(Safetensors, RefusesJsonOfAnotherShape) {
                            R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,4]}})",
                            R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"more":1}})",
                            R"({"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}})",
-                           R"({"__metadata__":{"k":1}})", R"({"__metadata__":{"k":{"l":"m"}}})", R"({"__metadata__":"x"})",
+                           R"({"__metadata__":{"k":1}})",
+                           R"({"__metadata__":{"k":{"l":"m"}}})",
+                           R"({"__metadata__":"x"})",
                            "{\"\xff\":{}}"}) {
     EXPECT_NE(Complaint(Write(json, std::string(4, '\0'))), "") << json;
   }
@@ -173,7 +189,7 @@ TEST_F(Safetensors, SurvivesDeepNestingAndRandomDamage) {
   std::ifstream stream(folder_ / "good", std::ios::binary);
   const std::string good((std::istreambuf_iterator<char>(stream)), {});
   std::mt19937 generator(7);
-  for (int round = 0; round < 3000; ++round) {
+  for (int round = 0; round < 1000; ++round) {
     std::string bad = good;
     for (unsigned change = generator() % 3 + 1; change > 0; --change) {
       bad[generator() % bad.size()] = static_cast<char>(generator());

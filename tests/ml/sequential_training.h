@@ -28,7 +28,8 @@ struct Outcome {
 };
 
 // No tasks: the same arithmetic, in one place.
-inline Outcome Sequential(const Mlp& model, const std::vector<Shard>& shards, const TrainOptions& options, std::int64_t steps) {
+inline Outcome Sequential(const Mlp& model, const std::vector<Shard>& shards, const TrainOptions& options,
+                          std::int64_t steps) {
   std::vector<float> weights(model.parameters()), velocity(model.parameters());
   model.Init(options.seed, weights);
   std::vector<std::vector<float>> gradients(shards.size(), std::vector<float>(model.parameters()));

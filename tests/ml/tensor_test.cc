@@ -114,7 +114,8 @@ TEST(Weights, BuilderLaysFloatsOutFlatAndAligned) {
 }
 
 TEST(Weights, ABuilderLikeOthersHasTheirLayoutAndTheirIntegers) {
-  WeightsBuilder first({{"w", DType::kF32, {2}}, {"steps", DType::kI64, {1}}, {"flags", DType::kU8, {3}}}, {{"a", "b"}});
+  WeightsBuilder first({{"w", DType::kF32, {2}}, {"steps", DType::kI64, {1}}, {"flags", DType::kU8, {3}}},
+                       {{"a", "b"}});
   first.span<std::int64_t>("steps")[0] = 77;
   for (auto& flag : first.span<std::uint8_t>("flags")) flag = 9;
   for (auto& value : first.Flat()) value = 1;

@@ -70,9 +70,10 @@ T CombineAny(const std::vector<const T*>& parts, const Scales& scales) {
   if constexpr (kIsCombinable<T>) {
     return Combine(std::span<const T* const>(parts), scales);
   } else {
-    static_assert(sheaf::detail::HasFields<T> || (std::is_class_v<T> && std::is_aggregate_v<T>),
-                  "sheaf: ml::Aggregate combines ml::Weights, Array<float>, Array<double>, float, double and structs of "
-                  "these; an integer or a string has no mean");
+    static_assert(
+        sheaf::detail::HasFields<T> || (std::is_class_v<T> && std::is_aggregate_v<T>),
+        "sheaf: ml::Aggregate combines ml::Weights, Array<float>, Array<double>, float, double and structs of "
+        "these; an integer or a string has no mean");
     T result{};
     [&]<std::size_t... I>(std::index_sequence<I...>) {
       const auto one = [&]<std::size_t K>(std::integral_constant<std::size_t, K>) {

@@ -52,11 +52,11 @@ concept Trainable = requires(const M& model, std::span<const float> weights, std
 };
 
 struct TrainOptions {
-  std::size_t batch = 64;     // rows of each rank in a step
+  std::size_t batch = 64;  // rows of each rank in a step
   Sgd sgd = {};
-  Schedule schedule = {};     // of sgd.rate, over the trainer's steps
-  std::uint64_t seed = 1;     // initial weights, and the order of the batches in each epoch
-  std::size_t window = 16;    // steps submitted ahead of the oldest unfinished one
+  Schedule schedule = {};   // of sgd.rate, over the trainer's steps
+  std::uint64_t seed = 1;   // initial weights, and the order of the batches in each epoch
+  std::size_t window = 16;  // steps submitted ahead of the oldest unfinished one
 };
 
 // What a rank hands on after a step: the weights that it used, and the gradient at them.
@@ -81,12 +81,12 @@ struct StepOrder {
 TrainState ApplyGradients(const std::vector<TrainState>& states, std::uint64_t rank, const Sgd& sgd);
 
 template <Trainable M>
-TrainState StepTask(const M& model, const Shard& shard, const std::vector<TrainState>& states,
-                    const StepOrder& order) {
+TrainState StepTask(const M& model, const Shard& shard, const std::vector<TrainState>& states, const StepOrder& order) {
   TrainState next = ApplyGradients(states, order.rank, order.sgd);
   ArrayBuilder<float> gradient(model.parameters());
-  next.loss = model.Gradient(next.weights, shard.x.span().subspan(order.row * model.inputs(), order.rows * model.inputs()),
-                             shard.y.span().subspan(order.row, order.rows), gradient.span());
+  next.loss =
+      model.Gradient(next.weights, shard.x.span().subspan(order.row * model.inputs(), order.rows * model.inputs()),
+                     shard.y.span().subspan(order.row, order.rows), gradient.span());
   next.gradient = std::move(gradient).Seal();
   return next;
 }
@@ -119,7 +119,7 @@ class DataParallel {
     states_.assign(shards_.size(), Put(initial));
   }
 
-  std::int64_t step() const { return step_; }  // steps submitted so far
+  std::int64_t step() const { return step_; }                        // steps submitted so far
   std::int64_t steps_per_epoch() const { return steps_per_epoch_; }  // rows beyond the last whole batch are left out
   std::size_t samples_per_step() const { return options_.batch * shards_.size(); }
 
@@ -131,7 +131,8 @@ class DataParallel {
     for (std::int64_t i = 0; i < steps; ++i) {
       Submit();
       // Full: wait until half of it has finished, so that the driver sleeps long and submits many at a time.
-      if (static_cast<std::int64_t>(unfinished_.size()) >= window) Drain(static_cast<std::size_t>(window / 2), progress);
+      if (static_cast<std::int64_t>(unfinished_.size()) >= window)
+        Drain(static_cast<std::size_t>(window / 2), progress);
     }
     Drain(0, progress);
     loss_ = LossSum();
@@ -195,10 +196,10 @@ class DataParallel {
   ObjectRef<M> model_ref_;
   std::vector<ObjectRef<Shard>> shards_;
   TrainOptions options_;
-  std::vector<ObjectRef<TrainState>> states_;  // the newest, not necessarily ready
+  std::vector<ObjectRef<TrainState>> states_;     // the newest, not necessarily ready
   std::deque<ObjectRef<TrainState>> unfinished_;  // of rank 0, oldest first
-  Sgd last_sgd_ = {};  // of the newest step
-  std::vector<std::uint64_t> order_;  // of this epoch's batches
+  Sgd last_sgd_ = {};                             // of the newest step
+  std::vector<std::uint64_t> order_;              // of this epoch's batches
   std::int64_t step_ = 0, steps_per_epoch_ = 0;
   double loss_ = 0;
 };

@@ -56,8 +56,8 @@ class Tensor {
   const Shape& shape() const { return shape_; }
   const Shape& strides() const { return strides_; }  // in elements
   std::size_t rank() const { return shape_.size(); }
-  std::size_t size() const;       // elements
-  bool contiguous() const;        // row-major without gaps
+  std::size_t size() const;  // elements
+  bool contiguous() const;   // row-major without gaps
 
   // All elements in row-major order, in place. Throws Error unless T is the element type and the tensor is contiguous.
   template <class T>

@@ -16,8 +16,8 @@ enum class DType : std::uint8_t { kF64, kI64, kU64, kF32, kI32, kU32, kF16, kBF1
 
 using Shape = std::vector<std::int64_t>;  // extents, outermost first; a scalar has none
 
-std::size_t SizeOf(DType dtype);            // bytes of one element: 1, 2, 4 or 8
-std::string_view NameOf(DType dtype);       // "F32"
+std::size_t SizeOf(DType dtype);                       // bytes of one element: 1, 2, 4 or 8
+std::string_view NameOf(DType dtype);                  // "F32"
 bool ParseDType(std::string_view name, DType* dtype);  // false: no such name
 
 // The product of the extents. Throws FormatError when one is negative or the product does not fit 63 bits.
@@ -28,10 +28,10 @@ template <class T>
 inline constexpr bool kIsElement = false;  // whether a tensor may hold T
 template <class T>
 inline constexpr DType kDTypeOf = DType::kF32;
-#define SHEAF_ML_ELEMENT(type, name) \
-  template <>                        \
+#define SHEAF_ML_ELEMENT(type, name)             \
+  template <>                                    \
   inline constexpr bool kIsElement<type> = true; \
-  template <>                        \
+  template <>                                    \
   inline constexpr DType kDTypeOf<type> = DType::name;
 SHEAF_ML_ELEMENT(double, kF64)
 SHEAF_ML_ELEMENT(std::int64_t, kI64)
