@@ -352,6 +352,27 @@ TEST_F(HostileBytes, ADriverThatAttachesTwice) {
   EXPECT_TRUE(other.AwaitClosed());
 }
 
+TEST_F(HostileBytes, DriversThatAreGoneBeforeTheirWelcome) {
+  Fd executable(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  const int fds[3] = {executable.get(), 1, 2};
+  wire::Attach attach{};
+  attach.version = wire::kVersion;
+  attach.role = Role::kDriver;
+  attach.argument_count = 1;
+  std::vector<std::byte> tail;
+  AppendJobDescription({"/", {"fake"}, {}}, &tail);
+  for (int i = 0; i < 100; ++i) {
+    TestClient client = TestClient::Connect(pool_.path());
+    ASSERT_TRUE(client.Send(Kind::kAttach, attach, 1, tail, fds));
+    if (i % 2) client.Send(Kind::kAttached, Bare{});
+    if (i % 4 == 3) Want(client, 1);
+  }
+  EXPECT_TRUE(Eventually([&] {
+    const auto view = PoolViewFromJson(StatusOf(pool_.path()));
+    return view && view->clients == 0 && view->segment_bytes == 0 && view->jobs.empty();
+  })) << StatusOf(pool_.path());
+}
+
 TEST_F(HostileBytes, AFloodOfRequestsFromOneThatNeverReads) {
   TestClient client = Driver(pool_);
   wire::Header header{Kind::kStatus, sizeof header, 1};
