@@ -42,8 +42,11 @@ void Progress::Update(std::int64_t done) {
   const int filled = static_cast<int>(in_epoch * kWidth / std::max<std::int64_t>(1, steps_per_epoch_));
   const std::string bar = std::string(static_cast<std::size_t>(std::clamp(filled, 0, kWidth)), '#') +
                           std::string(static_cast<std::size_t>(kWidth - std::clamp(filled, 0, kWidth)), '.');
-  std::printf("\repoch %2lld/%lld [%s] loss %.4f  %6.0f samples/s  %.1f s left \033[K",
-              static_cast<long long>(done / steps_per_epoch_ + 1), static_cast<long long>(epochs_), bar.c_str(), loss_,
+  // The loss of the last whole epoch: a running one would have to be fetched, and the loop fetches nothing.
+  char loss[16] = "......";
+  if (loss_ > 0) std::snprintf(loss, sizeof loss, "%.4f", loss_);
+  std::printf("\repoch %2lld/%lld [%s] loss %s  %6.0f samples/s  %.1f s left \033[K",
+              static_cast<long long>(done / steps_per_epoch_ + 1), static_cast<long long>(epochs_), bar.c_str(), loss,
               rate, SecondsLeft(done));
   std::fflush(stdout);
 }
