@@ -189,7 +189,7 @@ TEST_F(Safetensors, SurvivesDeepNestingAndRandomDamage) {
   std::ifstream stream(folder_ / "good", std::ios::binary);
   const std::string good((std::istreambuf_iterator<char>(stream)), {});
   std::mt19937 generator(7);
-  for (int round = 0; round < 1000; ++round) {
+  for (int round = 0; round < 300; ++round) {
     std::string bad = good;
     for (unsigned change = generator() % 3 + 1; change > 0; --change) {
       bad[generator() % bad.size()] = static_cast<char>(generator());
