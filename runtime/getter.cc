@@ -235,6 +235,8 @@ detail::Stored MakeStored(Context& context, std::uint32_t flags, const std::byte
     if (size < sizeof named) throw Error("a stored value is shorter than its block record");
     std::memcpy(&named, payload, sizeof named);
     const std::byte* at = context.peers().Resolve(named.loc, named.size);
+    if (!at && context.socket().lost())
+      throw PoolLostError("the pool of this machine has ended, and this object's memory was not mapped here yet");
     if (!at) throw ObjectLostError("the memory of this object is gone with the process that made it");
     stored.payload = {at, named.size};
   }

@@ -258,7 +258,7 @@ bool Executor::TryLane(InPair& pair, int lane) {
   const store::Slot* slot = pair.mapped->FindSlot(slot_index);
   if (!slot) slot = context_.peers().ResolveSlot(pair.peer, slot_index);
   if (!slot) {
-    if (context_.IsDead(pair.peer) || context_.pool_lost()) return false;
+    if (context_.IsDead(pair.peer) || context_.pool_lost() || context_.socket().lost()) return false;
     Outcome outcome;  // an entry that names no slot: the submitter's memory is broken; answer, don't stall
     detail::Encoder error;
     detail::EncodeRuntimeError("Error", "the task's record could not be read by the worker", {"?", 1}, error);
