@@ -31,6 +31,7 @@ class DispatchCore {
     std::uint32_t depth = 2;
     std::uint32_t drained = 0;         // consumed since batch_start
     std::int64_t batch_start = 0;
+    std::int64_t last_progress = 0;    // a result came, or the first task was pushed
   };
 
   void Open(int pair) {
@@ -66,6 +67,7 @@ class DispatchCore {
     Pair& at = At(pair);
     if (at.in_flight++ == 0) {
       at.batch_start = now;
+      at.last_progress = now;
       at.drained = 0;
     }
     last_ = pair;
@@ -75,6 +77,7 @@ class DispatchCore {
     SHEAF_CHECK(at.in_flight >= count);
     at.in_flight -= count;
     at.drained += count;
+    at.last_progress = now;
     if (at.drained < std::max<std::uint32_t>(1, at.depth / 2) && at.in_flight != 0) return;
     const std::int64_t each = (now - at.batch_start) / std::max<std::uint32_t>(1, at.drained);
     if (each < kShortNanos) at.depth = std::min(at.depth * 2, limits::kLaneDepth);
@@ -97,7 +100,7 @@ class DispatchCore {
     const Pair& at = pairs_[static_cast<std::size_t>(pair)];
     if (!at.open || at.paused || at.in_flight < 1) return false;
     if (at.blocked) return true;
-    if (at.in_flight < 2 || now - at.batch_start < kLongNanos) return false;
+    if (at.in_flight < 2 || now - at.last_progress < kLongNanos) return false;
     for (int i = 0; i < size(); ++i) {
       const Pair& other = pairs_[static_cast<std::size_t>(i)];
       if (i != pair && other.open && !other.blocked && other.in_flight == 0) return true;
