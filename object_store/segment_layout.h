@@ -149,6 +149,22 @@ struct InRegion {
   std::atomic<std::uint32_t> kept_ring[limits::kKeptDepth];  // slots of tasks whose arguments are no longer used
 };
 
+// Lane 0 holds tasks in submission order, lane 1 is the urgent one.
+constexpr std::uint32_t LaneDepth(int lane) { return lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth; }
+inline const std::atomic<std::uint64_t>* Entries(const OutRegion& out, int lane) {
+  return lane == 0 ? out.entries : out.urgent;
+}
+inline std::atomic<std::uint64_t>* Entries(OutRegion& out, int lane) { return lane == 0 ? out.entries : out.urgent; }
+// Never `(lane == 0 ? in.done : in.urgent_done)[i]`: g++ 12 with -fsanitize=bounds evaluates i on one of the branches only.
+inline const Completion* Completions(const InRegion& in, int lane) { return lane == 0 ? in.done : in.urgent_done; }
+inline Completion* Completions(InRegion& in, int lane) { return lane == 0 ? in.done : in.urgent_done; }
+inline const Completion& CompletionAt(const InRegion& in, int lane, std::uint32_t position) {
+  return Completions(in, lane)[position % LaneDepth(lane)];
+}
+inline Completion& CompletionAt(InRegion& in, int lane, std::uint32_t position) {
+  return Completions(in, lane)[position % LaneDepth(lane)];
+}
+
 // ---- control segment --------------------------------------------------------------------------------------------
 
 struct ControlHeader {

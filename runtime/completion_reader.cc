@@ -18,9 +18,7 @@ bool Submitter::LooksFinished(const ObjectRoot& root) const {
   const std::uint8_t index = root.pair.load(std::memory_order_relaxed);
   if (home.kind != HomeKind::kBound || index == kNoPair) return false;
   const OutPair* pair = &PairAt(index);
-  const auto* done = home.lane == 0 ? pair->in->done : pair->in->urgent_done;
-  const std::uint32_t depth = home.lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
-  return Ring::IsPublished(done[home.position % depth], home.position);
+  return Ring::IsPublished(store::CompletionAt(*pair->in, static_cast<int>(home.lane), home.position), home.position);
 }
 
 void Submitter::ConsumeLocked(int index) {
@@ -42,8 +40,8 @@ void Submitter::ConsumeLocked(int index) {
 bool Submitter::ConsumeLaneLocked(int index, int lane_index) {
   OutPair& pair = PairAt(index);
   Lane& lane = pair.lanes[lane_index];
-  const std::uint32_t depth = lane_index == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
-  const auto* done = lane_index == 0 ? pair.in->done : pair.in->urgent_done;
+  const std::uint32_t depth = store::LaneDepth(lane_index);
+  const store::Completion* done = store::Completions(*pair.in, lane_index);
   std::uint32_t count = 0;
   // Lane 0 completes in order. Urgent entries need not: a worker that waits inside one runs the next, and the one that waits may
   // be waiting for us.

@@ -80,7 +80,7 @@ bool Submitter::TryPushLocked(ObjectRoot* root, int preferred) {
 void Submitter::PushLocked(int index, int lane_index, ObjectRoot* root) {
   OutPair& pair = PairAt(index);
   Lane& lane = pair.lanes[lane_index];
-  const std::uint32_t depth = lane_index == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
+  const std::uint32_t depth = store::LaneDepth(lane_index);
   SHEAF_CHECK(lane.tail - lane.head < depth);
   const std::uint32_t position = lane.tail++;
   lane.slots[position % depth] = root->slot;
@@ -92,8 +92,7 @@ void Submitter::PushLocked(int index, int lane_index, ObjectRoot* root) {
   home.region = pair.peer_region;
   home.position = position;
   HomeOf(*root).word.store(home.Pack(), std::memory_order_release);
-  auto* ring = lane_index == 0 ? pair.out->entries : pair.out->urgent;
-  Ring::Push(ring, depth, position, root->slot);
+  Ring::Push(store::Entries(*pair.out, lane_index), depth, position, root->slot);
   core_.OnPushed(index, core_.At(index).in_flight == 0 ? NowNanos() : 0);
   if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= limits::kLaneDepth;
 }

@@ -39,7 +39,7 @@ void Submitter::PeerGoneLocked(std::uint32_t client, int status) {
     std::vector<bool> lost_begun;
     for (int lane_index : {1, 0}) {
       Lane& lane = pair->lanes[lane_index];
-      const std::uint32_t depth = lane_index == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
+      const std::uint32_t depth = store::LaneDepth(lane_index);
       for (; lane.head != lane.tail; ++lane.head) {
         std::uint32_t& slot = lane.slots[lane.head % depth];
         if (slot == kTakenBack) continue;

@@ -61,9 +61,7 @@ Probed Probe(Context& context, const ObjectId& id, PayloadCopy* copy) {
       return result;
     }
     const bool ended = in->ended.load(std::memory_order_acquire) == in->nonce.load(std::memory_order_acquire);
-    const std::uint32_t depth = where.lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
-    const store::Completion& done =
-        (where.lane == 0 ? in->done : in->urgent_done)[where.position % depth];
+    const store::Completion& done = store::CompletionAt(*in, static_cast<int>(where.lane), where.position);
     Ring::Result read;
     const auto capacity = static_cast<std::uint32_t>(copy->size());
     switch (Ring::ReadForeign(*in, done, where.position, home.word, word, id.client, &read, copy->data(), capacity)) {

@@ -251,8 +251,8 @@ bool Executor::TryLane(InPair& pair, int lane) {
     Ring::AcknowledgeRecall(*pair.out, *pair.in, &pair.cursor);
   std::uint32_t& next = lane == 0 ? pair.cursor.next : pair.urgent_next;
   const std::uint32_t position = next;
-  const std::uint32_t depth = lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
-  const auto* ring = lane == 0 ? pair.out->entries : pair.out->urgent;
+  const std::uint32_t depth = store::LaneDepth(lane);
+  const auto* ring = store::Entries(*pair.out, lane);
   std::uint32_t slot_index = 0;
   if (!Ring::Peek(ring, depth, position, &slot_index)) return false;
   const store::Slot* slot = pair.mapped->FindSlot(slot_index);
@@ -324,8 +324,7 @@ bool Executor::TryLane(InPair& pair, int lane) {
 }
 
 void Executor::Publish(InPair& pair, int lane, std::uint32_t position, Outcome& outcome) {
-  const std::uint32_t depth = lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
-  store::Completion& done = (lane == 0 ? pair.in->done : pair.in->urgent_done)[position % depth];
+  store::Completion& done = store::CompletionAt(*pair.in, lane, position);
   const std::uint32_t record = outcome.holds.empty() ? 0 : KeepRecord(pair.peer, std::move(outcome.holds));
   Ring::Publish(done, position, outcome.flags, outcome.size, record, outcome.payload.data());
   context_.control()->executed.store(++executed_, std::memory_order_relaxed);
@@ -362,8 +361,8 @@ bool Executor::HasWork(bool* starved) {
     if (Ring::RecallIsOpen(*pair->out, pair->cursor)) return true;
     for (int lane : {1, 0}) {
       const std::uint32_t position = lane == 0 ? pair->cursor.next : pair->urgent_next;
-      const std::uint32_t depth = lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
-      const auto* ring = lane == 0 ? pair->out->entries : pair->out->urgent;
+      const std::uint32_t depth = store::LaneDepth(lane);
+      const auto* ring = store::Entries(*pair->out, lane);
       std::uint32_t slot_index = 0;
       if (!Ring::Peek(ring, depth, position, &slot_index)) continue;
       const store::Slot* slot = pair->mapped->FindSlot(slot_index);

@@ -258,8 +258,7 @@ void Executor::Publish(Frame& frame) {
   task.published_by = self_.id;
   InPair& pair = pairs_.at(frame.region);
   if (pair.peer != task.creator || pair.ended) return;  // nobody is there any more who would look
-  const std::uint32_t depth = frame.lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
-  store::Completion& done = (frame.lane == 0 ? pair.in->done : pair.in->urgent_done)[frame.position % depth];
+  store::Completion& done = store::CompletionAt(*pair.in, frame.lane, frame.position);
   Ring::Publish(done, frame.position, frame.error ? store::kFlagError : 0, sizeof frame.value, 0, frame.value);
 }
 

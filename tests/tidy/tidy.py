@@ -152,7 +152,17 @@ def opens_with_a_comment(path, text):
         yield 1, "no #pragma once"
 
 
-SOURCE_RULES = [floors, grpc_stays_out, public_headers_stand_alone, cores_do_not_wait, no_absl_locks, boost_stays_out,
+INDEXED_CHOICE = re.compile(r"\([^()?]*\?[^()?]*:[^():]*\)\s*\[")
+
+
+def no_index_into_a_choice(path, text):
+    """g++ 12 with -fsanitize=bounds evaluates the index of `(c ? a : b)[i]` on one branch only (seen: 0 on the other)."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if INDEXED_CHOICE.search(line.split("//")[0]):
+            yield number, "indexes a choice of two arrays, which g++ 12 compiles wrongly under UBSan: choose a pointer first"
+
+
+SOURCE_RULES = [no_index_into_a_choice, floors, grpc_stays_out, public_headers_stand_alone, cores_do_not_wait, no_absl_locks, boost_stays_out,
                 short_enough, plain_names, opens_with_a_comment]
 
 

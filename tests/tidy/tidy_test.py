@@ -65,6 +65,10 @@ class Tidy(unittest.TestCase):
         self.assert_refused("says nothing", "worker/pool.h", "struct StringUtils {")
         self.assert_clean("worker/pool.h", "class WorkerTable {")
 
+    def test_a_choice_of_arrays_is_not_indexed(self):
+        self.assert_refused("choose a pointer", "worker/lane.cc", "auto& done = (lane == 0 ? in.done : in.urgent)[position % depth];")
+        self.assert_clean("worker/lane.cc", "auto* done = lane == 0 ? in.done : in.urgent;")
+
     def test_a_file_opens_with_a_comment(self):
         self.assertTrue(tidy.check_source("base/bare.h", "#pragma once\n"))
         self.assertTrue(tidy.check_source("base/bare.h", "// A room.\nint x;\n"))
