@@ -36,6 +36,8 @@ inline constexpr std::uint32_t kFlagError = 1;         // the payload is a store
 inline constexpr std::uint32_t kFlagBlockPayload = 2;  // the payload is a BlockRecord that names the real payload
 inline constexpr std::uint32_t kFlagKept = 4;          // completions only: the worker still uses the task's arguments
 inline constexpr std::uint32_t kFlagGivenBack = 8;     // completions only: it has not run, it is the submitter's again
+// Completions only: what the run took, in 16 ns, in the flags from this bit on. 0: not measured; the largest: so much or more.
+inline constexpr std::uint32_t kTookShift = 8, kTookNanos = 16, kTookMax = 0xffffff;
 
 // The home word: kind, flags, and for kBound where to look. Written by the creator only.
 struct HomeWord {
@@ -114,8 +116,8 @@ struct OutRegion {
   // Regions are reused. Each side first resets its own half, then stores the pair's nonce; nobody reads the
   // peer's half before both nonces are equal.
   alignas(64) std::atomic<std::uint32_t> nonce;
-  std::atomic<std::uint32_t> worker;              // client id of the peer
-  alignas(64) std::atomic<std::uint64_t> want[2]; // per lane: 0, or 1<<32 | tag: ring my bell when you reach it
+  std::atomic<std::uint32_t> worker;                    // client id of the peer
+  alignas(64) std::atomic<std::uint64_t> want[2];       // per lane: 0, or 1<<32 | tag: ring my bell when you reach it
   alignas(64) std::atomic<std::uint32_t> recall_epoch;  // a recall is open while it differs from the worker's ack
   std::atomic<std::uint32_t> recall_from, recall_end;   // lane 0 positions, half open
   alignas(64) std::atomic<std::uint32_t> released;      // result records written to release_ring so far
@@ -139,9 +141,9 @@ struct InRegion {
   alignas(64) std::atomic<std::uint32_t> nonce;
   std::atomic<std::uint32_t> submitter;  // client id of the peer: a foreign reader of a completion compares it
   std::atomic<std::uint32_t> ended;      // = nonce once the worker will run nothing more of a dead submitter
-  alignas(64) std::atomic<std::uint32_t> claimed[2];  // per lane: tag of the last entry begun
-  alignas(64) std::atomic<std::uint32_t> recall_ack;  // = recall_epoch once seen
-  std::atomic<std::uint32_t> recall_first_not_run;    // position; valid once acknowledged
+  alignas(64) std::atomic<std::uint32_t> claimed[2];    // per lane: tag of the last entry begun
+  alignas(64) std::atomic<std::uint32_t> recall_ack;    // = recall_epoch once seen
+  std::atomic<std::uint32_t> recall_first_not_run;      // position; valid once acknowledged
   alignas(64) std::atomic<std::uint32_t> release_read;  // entries of the submitter's release_ring read so far
   std::atomic<std::uint32_t> kept_released;             // slots written to kept_ring so far
   alignas(64) Completion done[limits::kLaneDepth];
@@ -167,28 +169,36 @@ inline Completion& CompletionAt(InRegion& in, int lane, std::uint32_t position) 
 
 // ---- control segment --------------------------------------------------------------------------------------------
 
+inline constexpr std::uint32_t kBells = 16;
+
 struct ControlHeader {
   std::uint32_t magic, version;
   std::uint32_t client, pid;
   std::uint32_t out_regions, in_regions;
   std::uint64_t out_offset, in_offset;
-  alignas(64) std::atomic<std::uint32_t> bell;      // counts up when somebody asleep must look; futex word of all sleepers
-  alignas(64) std::atomic<std::uint32_t> asleep;    // 0, or an odd count: the executor waits for entries
-  std::atomic<std::uint32_t> awaiting;              // 0, or an odd count: a thread waits for an object of another client
-  alignas(64) std::atomic<std::uint32_t> blocked;   // 1 while the executor waits inside Get
-  std::atomic<std::uint32_t> starved;               // 1 while no head is ready
-  std::atomic<std::uint64_t> executed;              // tasks run so far
+  // Futex words; each counts up when a sleeper that it is meant for must look (BellOf).
+  alignas(64) std::atomic<std::uint32_t> bells[kBells];
+  alignas(64) std::atomic<std::uint32_t> asleep;   // 0, or an odd count: the executor waits for entries
+  std::atomic<std::uint32_t> awaiting;             // 0, or an odd count: a thread waits for an object of another client
+  std::atomic<std::uint64_t> awaited;              // the kBound home word of the only object awaited; 0: any may be it
+  std::atomic<std::uint32_t> cpu;                  // where the executor woke up last, plus one; 0: not known
+  alignas(64) std::atomic<std::uint32_t> blocked;  // 1 while the executor waits inside Get
+  std::atomic<std::uint32_t> starved;              // 1 while no head is ready
+  std::atomic<std::uint64_t> executed;             // tasks run so far
   alignas(64) std::atomic<std::uint32_t> slab_count;
   std::atomic<std::uint32_t> slab_segment[limits::kSlabsMax];
 };
+
+// The bell of `control` that is rung for the client with this index: few others sleep on it.
+inline const std::atomic<std::uint32_t>& BellOf(const ControlHeader& control, std::uint32_t index) {
+  return control.bells[index % kBells];
+}
 
 constexpr std::uint64_t AlignUp(std::uint64_t value, std::uint64_t alignment) {
   return (value + alignment - 1) / alignment * alignment;
 }
 constexpr std::uint64_t OutOffset() { return AlignUp(sizeof(ControlHeader), 4096); }
-constexpr std::uint64_t InOffset(std::uint32_t outs) {
-  return AlignUp(OutOffset() + outs * sizeof(OutRegion), 4096);
-}
+constexpr std::uint64_t InOffset(std::uint32_t outs) { return AlignUp(OutOffset() + outs * sizeof(OutRegion), 4096); }
 constexpr std::uint64_t ControlBytes(std::uint32_t outs, std::uint32_t ins) {
   return AlignUp(InOffset(outs) + ins * sizeof(InRegion), 4096);
 }

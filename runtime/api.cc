@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "runtime/embedded_pool.h"
 #include "runtime/getter.h"
+#include "runtime/progress.h"
 #include "runtime/typed/registry.h"
 #include "sheaf/error.h"
 
@@ -107,7 +108,10 @@ WritableBlock::WritableBlock(std::uint64_t size) {
 RefCore Submit(std::uint32_t function, Encoder& arguments, const SubmitOptions& options) {
   const Function* entry = FunctionAt(function);
   SHEAF_CHECK(entry != nullptr);
-  return RequireContext().submitter().Submit(function, entry->digest, arguments, options);
+  Context& context = RequireContext();
+  RefCore ref = context.submitter().Submit(function, entry->digest, arguments, options);
+  if (context.submitter().ShouldEase()) runtime::EaseOff(context);
+  return ref;
 }
 
 RefCore PutStored(Encoder& value) { return RequireContext().submitter().Put(value); }

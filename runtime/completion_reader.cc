@@ -43,12 +43,19 @@ bool Submitter::ConsumeLaneLocked(int index, int lane_index) {
   const std::uint32_t depth = store::LaneDepth(lane_index);
   const store::Completion* done = store::Completions(*pair.in, lane_index);
   std::uint32_t count = 0;
+  std::int64_t cost = 0;
   // Lane 0 completes in order. Urgent entries need not: a worker that waits inside one runs the next, and the one that waits may
   // be waiting for us.
   for (std::uint32_t position = lane.head; position != lane.tail; ++position) {
     std::uint32_t& slot = lane.slots[position % depth];
     if (slot != kTakenBack) {
       const store::Completion& completion = done[position % depth];
+      __builtin_prefetch(&done[(position + 4) % depth]);
+      const std::uint32_t later = lane.slots[(position + 2) % depth];
+      if (later != kTakenBack && position + 2 - lane.head < lane.tail - lane.head) {
+        __builtin_prefetch(slots_.RootOf(later));
+        __builtin_prefetch(&slots_.SlotOf(*slots_.RootOf(later)), 1);
+      }
       if (!Ring::IsPublished(completion, position)) {
         if (lane_index == 0) break;
         continue;
@@ -56,6 +63,7 @@ bool Submitter::ConsumeLaneLocked(int index, int lane_index) {
       ObjectRoot* root = slots_.RootOf(slot);
       slot = kTakenBack;
       ++count;
+      cost += lane.costs[position % depth];
       if (lane_index == 1 && (completion.flags.load(std::memory_order_relaxed) & store::kFlagGivenBack)) {
         RequeueLocked(root);
       } else {
@@ -68,7 +76,7 @@ bool Submitter::ConsumeLaneLocked(int index, int lane_index) {
   // Also when nothing was consumed: a recall may have taken back a whole lane, which its head has passed just now.
   if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= limits::kLaneDepth;
   if (count == 0) return false;
-  core_.OnConsumed(index, count, NowNanos());
+  core_.OnConsumed(index, count, cost, NowNanos());
   return true;
 }
 
@@ -80,6 +88,8 @@ void Submitter::CompleteLocked(OutPair& pair, ObjectRoot* root, const store::Com
   const std::uint32_t flags = result.flags;
   home.size = result.size;
   std::memcpy(home.payload, copy, (result.size + 7) / 8 * 8);
+  if (const std::uint32_t took = flags >> store::kTookShift)
+    core_.Learn(slots_.SlotOf(*root).task.function, took * store::kTookNanos);
   root->result_record = result.record;
   if (root->result_record != 0) {
     root->producer = static_cast<std::uint16_t>(store::IndexOf(pair.peer));
@@ -91,10 +101,9 @@ void Submitter::CompleteLocked(OutPair& pair, ObjectRoot* root, const store::Com
     // The worker still reads what the task named, and perhaps the record itself: everything stays, slot included.
     ExtraOf(root).kept_by = pair.peer;
     root->refs.fetch_add(1, std::memory_order_relaxed);
-  } else if (root->extra && !root->extra->holds.empty()) {
-    std::vector<Pin> holds;
-    holds.swap(root->extra->holds);
-    for (Pin& hold : holds) DropLocked(std::move(hold));
+  } else if (root->extra) {
+    for (Pin& hold : root->extra->holds) DropLocked(std::move(hold));
+    root->extra->holds.clear();
   }
   ReadyLocked(root);
 }
@@ -104,9 +113,11 @@ void Submitter::ReadyLocked(ObjectRoot* root) {
   root->phase = Phase::kReady;
   SHEAF_CHECK(outstanding_ > 0);
   --outstanding_;
-  if (root->extra)
-    for (auto& hook : root->extra->hooks) due_hooks_.push_back(std::move(hook));
-  if (root->extra) root->extra->hooks.clear();
+  if (Extra* extra = root->extra) {
+    for (auto& hook : extra->hooks) due_hooks_.push_back(std::move(hook));
+    extra->hooks.clear();
+    if (extra->kept_by == 0 && extra->holds.empty() && extra->private_error.empty()) GiveExtraLocked(root);
+  }
   if (local_sleepers > 0) RingLocked();
   DropLocked(Pin::Adopt(root));
 }
@@ -116,8 +127,7 @@ void Submitter::ReadKeptLocked(OutPair& pair) {
   while (Ring::Take(pair.in->kept_ring, limits::kKeptDepth, pair.in->kept_released, pair.out->kept_read,
                     &pair.kept_read, &slot)) {
     ObjectRoot* root = slots_.RootOf(slot);
-    if (root && root->phase == Phase::kReady && root->extra && root->extra->kept_by == pair.peer)
-      EndBorrowLocked(root);
+    if (root && root->phase == Phase::kReady && root->extra && root->extra->kept_by == pair.peer) EndBorrowLocked(root);
   }
 }
 
@@ -146,9 +156,9 @@ void Submitter::FreeLocked(Root* first) {
       case kObjectRoot: {
         auto* object = static_cast<ObjectRoot*>(root);
         if (object->result_record != 0) ReleaseRecordLocked(object);
-        if (Extra* extra = std::exchange(object->extra, nullptr)) {
-          for (Pin& hold : extra->holds) DropLocked(std::move(hold));
-          delete extra;
+        if (object->extra) {
+          for (Pin& hold : object->extra->holds) DropLocked(std::move(hold));
+          GiveExtraLocked(object);
         }
         slots_.Free(object);
         break;
@@ -212,20 +222,21 @@ void Submitter::UpdateWantWord(OutPair& pair, int lane_index) {
 }
 
 // Which completions should wake a thread that is about to sleep: that of `root`, or, while it is not pushed, the
-// next half of what every worker still has.
-void Submitter::AddTargetsLocked(const ObjectRoot* root, std::vector<std::pair<Lane*, std::uint32_t>>* added) {
-  const HomeWord home =
-      root ? HomeWord::Unpack(HomeOf(*root).word.load(std::memory_order_relaxed)) : HomeWord{};
+// next half of what every worker still has (or the next one).
+void Submitter::AddTargetsLocked(const ObjectRoot* root, bool next,
+                                 std::vector<std::pair<Lane*, std::uint32_t>>* added) {
+  const HomeWord home = root ? HomeWord::Unpack(HomeOf(*root).word.load(std::memory_order_relaxed)) : HomeWord{};
   for (OutPair* pair : active_) {
     for (int lane_index = 0; lane_index < 2; ++lane_index) {
       Lane& lane = pair->lanes[lane_index];
       if (lane.head == lane.tail) continue;
       std::uint32_t tag = 0;
       if (home.kind == HomeKind::kBound) {
-        if (&PairAt(root->pair.load(std::memory_order_relaxed)) != pair || static_cast<int>(home.lane) != lane_index) continue;
+        if (&PairAt(root->pair.load(std::memory_order_relaxed)) != pair || static_cast<int>(home.lane) != lane_index)
+          continue;
         tag = home.position + 1;
       } else {
-        tag = lane.head + 1 + (lane.tail - lane.head - 1) / 2;
+        tag = lane.head + 1 + (next ? 0 : (lane.tail - lane.head - 1) / 2);
       }
       lane.targets.push_back(tag);
       added->push_back({&lane, tag});

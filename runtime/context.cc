@@ -49,8 +49,8 @@ std::unique_ptr<Context> Context::Attach(UniqueFd fd, wire::Role role, std::uint
     if (fcntl(STDOUT_FILENO, F_GETFD) < 0) fds[1] = executable.get();
     if (fcntl(STDERR_FILENO, F_GETFD) < 0) fds[2] = executable.get();
   }
-  auto answer = attached.socket->Call(hello, wire::Kind::kAttach, std::as_bytes(std::span(tail)), fds,
-                                      std::chrono::seconds(20));
+  auto answer =
+      attached.socket->Call(hello, wire::Kind::kAttach, std::as_bytes(std::span(tail)), fds, std::chrono::seconds(20));
   if (!answer) throw InitError("the pool did not answer; is it running? Look at `sheaf status`");
   if (answer->kind() == wire::Kind::kRefused)
     throw InitError("the pool refused this process: " + answer->Tail<wire::Refused>());
@@ -126,8 +126,7 @@ Context::Context(Attached&& attached)
 
 Context::~Context() {
   stop_.store(true, std::memory_order_release);
-  control_->bell.fetch_add(1, std::memory_order_release);
-  FutexWakeAll(control_->bell);
+  Ring(store::IndexOf(client));
   if (helper_.joinable()) helper_.join();
 }
 
@@ -274,10 +273,11 @@ void Context::RunDeferred() {
 void Context::RunHelper() {
   std::vector<FutexWord> words;
   std::int64_t last_busy = NowNanos();
+  std::uint64_t pumped = 0;  // how many pumps there had been after the last look
   while (!stop_.load(std::memory_order_acquire)) {
     words.clear();
     words.push_back({&page_bell(), page_bell().load(std::memory_order_acquire)});
-    words.push_back({&control_->bell, control_->bell.load(std::memory_order_acquire)});
+    AddBell(*control_, &words);
     const bool connected = socket_->ReadArrived();
     while (auto message = socket_->TakeMessage()) {
       if (message->bytes.size() >= sizeof(wire::Header)) Handle(std::move(*message));
@@ -292,23 +292,28 @@ void Context::RunHelper() {
     }
     RunDeferred();
     std::vector<std::pair<Lane*, std::uint32_t>> targets;
-    bool busy = false;
+    bool busy = false, others_pump = false;
     {
       Submitter::Lock lock(*submitter_);
-      submitter_->PumpLocked();
+      if (pumped == submitter_->pumps()) {
+        submitter_->PumpLocked();
+        ++pumped;
+      }
       submitter_->AcknowledgeDeadLocked();
       busy = submitter_->outstanding() > 0;
       if (busy) last_busy = NowNanos();
       if (NowNanos() - last_busy > kKeepWantNanos) submitter_->LowerWantLocked();
-      if (busy && waiting_threads.load(std::memory_order_acquire) == 0) {
+      others_pump = pumped != submitter_->pumps() || waiting_threads.load(std::memory_order_acquire) > 0;
+      pumped = submitter_->pumps();
+      if (busy && !others_pump) {
         for (OutPair* pair : submitter_->pairs())
-          if (words.size() < 120)
-            words.push_back({&pair->control->bell, pair->control->bell.load(std::memory_order_acquire)});
-        submitter_->AddTargetsLocked(nullptr, &targets);
+          if (words.size() < 120) AddBell(*pair->control, &words);
+        submitter_->AddTargetsLocked(nullptr, false, &targets);
       }
     }
     FullBarrier();
-    FutexWaitAny(words, busy ? std::chrono::milliseconds(5) : std::chrono::milliseconds(200));
+    // A thread that submits or waits pumps by itself; this one looks now and then whether it still does.
+    FutexWaitAny(words, !busy ? std::chrono::milliseconds(200) : std::chrono::milliseconds(others_pump ? 1 : 5));
     if (!targets.empty()) {
       Submitter::Lock lock(*submitter_);
       submitter_->RemoveTargetsLocked(targets);
@@ -316,12 +321,22 @@ void Context::RunHelper() {
   }
 }
 
-std::uint32_t Context::BeginAwaiting() {
+void Context::Ring(std::uint32_t index) {
+  std::atomic<std::uint32_t>& bell = control_->bells[index % store::kBells];
+  bell.fetch_add(1, std::memory_order_release);
+  FutexWakeAll(bell);
+}
+
+void Context::AddBell(const store::ControlHeader& control, std::vector<FutexWord>* words) const {
+  const auto& bell = store::BellOf(control, store::IndexOf(client));
+  words->push_back({&bell, bell.load(std::memory_order_acquire)});
+}
+
+void Context::BeginAwaiting(std::uint64_t what) {
   std::lock_guard lock(awaiting_mutex_);
-  ++awaiting_count_;
   awaiting_value_ += 2;  // odd, and new at each sleep: a word is rung once per value
+  control_->awaited.store(++awaiting_count_ == 1 ? what : 0, std::memory_order_relaxed);
   control_->awaiting.store(awaiting_value_, std::memory_order_release);
-  return awaiting_value_;
 }
 
 void Context::EndAwaiting() {
@@ -332,28 +347,29 @@ void Context::EndAwaiting() {
 
 void Context::CollectBells(std::vector<FutexWord>* words) {
   words->push_back({&page_bell(), page_bell().load(std::memory_order_acquire)});
-  words->push_back({&control_->bell, control_->bell.load(std::memory_order_acquire)});
+  AddBell(*control_, words);
   peers_->ForEach([&](store::Peer& peer) {
     const auto* control = peer.control();
     if (!control || peer.client() == client || words->size() >= 126) return;
-    words->push_back({&control->bell, control->bell.load(std::memory_order_acquire)});
+    AddBell(*control, words);
   });
 }
 
-void Context::RingAwaiting() {
-  bool ring = false;
+void Context::RingAwaiting(std::uint64_t made) {
   peers_->ForEach([&](store::Peer& peer) {
     const auto* control = peer.control();
     if (!control || peer.client() == client) return;
     const std::uint32_t value = control->awaiting.load(std::memory_order_acquire);
+    if (value == 0) return;
     auto& rung = rung_[store::IndexOf(peer.client())];
-    if (value == 0 || rung.load(std::memory_order_relaxed) == value) return;
+    if (rung.load(std::memory_order_relaxed) == value) return;
+    const std::uint64_t awaited = control->awaited.load(std::memory_order_acquire);
+    // Of another sleep, perhaps, if the value has moved on; then it is rung for nothing.
+    if (made != 0 && awaited != 0 && awaited != made && control->awaiting.load(std::memory_order_relaxed) == value)
+      return;
     rung.store(value, std::memory_order_relaxed);
-    ring = true;
+    Ring(store::IndexOf(peer.client()));
   });
-  if (!ring) return;
-  control_->bell.fetch_add(1, std::memory_order_release);
-  FutexWakeAll(control_->bell);
 }
 
 }  // namespace sheaf::runtime

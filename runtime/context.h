@@ -70,12 +70,17 @@ class Context {
   std::atomic<std::uint32_t> waiting_threads{0};  // they pump themselves; the helper need not
 
   // ---- waits for objects of other clients
-  std::uint32_t BeginAwaiting();
+  // `what`: the home word of the object, if it is bound to a worker and the only one awaited; 0: who makes it is not known.
+  void BeginAwaiting(std::uint64_t what);
   void EndAwaiting();
   // Bells of everybody mapped here, read before the caller's last look.
   void CollectBells(std::vector<FutexWord>* words);
-  // To call after something became visible that another client's thread may await.
-  void RingAwaiting();
+  // To call after something became visible that another client's thread may await. `made`: the home word that names the
+  // completion; 0: it may be anything.
+  void RingAwaiting(std::uint64_t made = 0);
+  // Own bell, for the client with this index.
+  void Ring(std::uint32_t index);
+  void AddBell(const store::ControlHeader& control, std::vector<FutexWord>* words) const;
 
  private:
   struct Attached;

@@ -1,13 +1,21 @@
-// Decides which leased worker gets the next task, how many may wait at it, when to ask for more workers and when to take tasks back.
+// Decides which leased worker gets the next task, how much may wait at it, when to ask for more workers and when to take
+// tasks back.
 //
 // Sans-IO: no clock, no memory of others, no lock. The Submitter tells it what happened and does what it says; the
-// simulator does the same. Depth follows task time: it doubles each time a worker has drained what it was given in less than
-// kShortNanos a task, and halves when a single task takes longer than kLongNanos. So short tasks flow in long
-// batches, and nothing queues behind a long one.
+// simulator does the same.
+//
+// Placement is list scheduling by earliest start (Topcuoglu, Hariri and Wu, "Performance-effective and low-complexity task
+// scheduling for heterogeneous computing", IEEE TPDS 13(3), 2002, section 4.2): a worker's queue is counted in the time that
+// its tasks are expected to take, an input that is still to come delays the start, and an input made by another worker costs
+// a little. So siblings go to different workers, chains stay where they are, and the columns of a stencil keep together.
+// What a function takes is learnt from what the workers measured.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <limits>
+#include <span>
 #include <vector>
 
 #include "base/check.h"
@@ -17,90 +25,140 @@ namespace sheaf::runtime {
 
 class DispatchCore {
  public:
-  static constexpr std::int64_t kShortNanos = 50'000;
-  static constexpr std::int64_t kLongNanos = 1'000'000;
   static constexpr int kNone = -1;
-  static constexpr std::uint32_t kFollow = 8;  // how far a queue may outgrow the others by following inputs
+  // What may wait at a worker: enough to last until the submitter is awake again, little enough to stay in the caches; of
+  // longer tasks a few all the same.
+  static constexpr std::int64_t kQueueNanos = 1'000'000, kQueueNanosOfFew = 4'000'000;
+  static constexpr std::uint32_t kFew = 4;
+  static constexpr std::int64_t kStuckNanos = 1'000'000;  // without progress for so long, what waits may be taken back
+  static constexpr std::int64_t kFarNanos = 2'000;        // how much later a start may be to have an input near
+  static constexpr std::uint32_t kUnknownNanos = 1'000'000;  // what a function is expected to take before it has run
+  static constexpr std::int64_t kAheadMax = 1'000'000'000;   // a start that is further ahead says nothing
 
   struct Pair {
-    bool open = false;      // leased and alive
-    bool paused = false;    // a recall is open: no pushes on the ordinary lane
-    bool full = false;      // no position is free: holes of a recall count until the head has passed them
-    bool blocked = false;   // its executor waits inside Get
+    bool open = false;     // leased and alive
+    bool paused = false;   // a recall is open: no pushes on the ordinary lane
+    bool full = false;     // no position is free: holes of a recall count until the head has passed them
+    bool blocked = false;  // its executor waits inside Get
+    bool starved = false;  // its executor sleeps, with entries whose inputs are not there
+    bool pushed_since_recall = false;
     std::uint32_t in_flight = 0;
-    std::uint32_t depth = 2;
-    std::uint32_t drained = 0;         // consumed since batch_start
-    std::int64_t batch_start = 0;
-    std::int64_t last_progress = 0;    // a result came, or the first task was pushed
+    std::int64_t load = 0;           // nanoseconds that what is in flight is expected to take
+    std::int64_t due = 0;            // when the task pushed last should be done
+    std::int64_t last_progress = 0;  // a result came, or the first task was pushed
+  };
+  // Of one input: the pair it was pushed to, or kNone; when it is expected, 0 if it is there.
+  struct Input {
+    int pair = kNone;
+    std::int64_t ready = 0;
+  };
+  struct Choice {
+    int pair = kNone;  // kNone: keep the task in the backlog
+    std::int64_t start = 0;
   };
 
   void Open(int pair) {
-    if (pair >= static_cast<int>(pairs_.size())) pairs_.resize(static_cast<std::size_t>(pair) + 1);
-    pairs_[static_cast<std::size_t>(pair)] = Pair{};
+    if (pair >= size()) pairs_.resize(static_cast<std::size_t>(pair) + 1);
+    At(pair) = Pair{};
     At(pair).open = true;
   }
   void Close(int pair) { At(pair) = Pair{}; }
   Pair& At(int pair) {
-    SHEAF_CHECK(pair >= 0 && pair < static_cast<int>(pairs_.size()));
+    SHEAF_CHECK(pair >= 0 && pair < size());
     return pairs_[static_cast<std::size_t>(pair)];
   }
   int size() const { return static_cast<int>(pairs_.size()); }
 
-  // The pair to push to, or kNone: keep it in the backlog. `preferred` holds an input; following the input saves a
-  // transfer between cores, unless it lets that worker's queue grow past the others by more than a little.
-  int Choose(int preferred) const {
+  // For the oldest task of the backlog, which is expected to take `cost`. If the best worker has no room the task waits for
+  // it: what comes after it would only overtake it elsewhere.
+  Choice Choose(std::span<const Input> inputs, std::uint32_t cost) const {
+    std::int64_t ready = clock_;
+    for (const Input& input : inputs) ready = std::max(ready, std::min(input.ready, clock_ + kAheadMax));
+    Choice best;
+    std::int64_t best_score = std::numeric_limits<std::int64_t>::max();
+    for (int i = 0; i < size(); ++i) {
+      const Pair& pair = pairs_[static_cast<std::size_t>(i)];
+      if (!pair.open || pair.paused || pair.blocked) continue;
+      const std::int64_t start = std::max(ready, FreeAt(pair));
+      std::int64_t score = start;
+      for (const Input& input : inputs) score += input.pair != kNone && input.pair != i ? kFarNanos : 0;
+      // Tasks without inputs that come one after the other are neighbours, often: short ones go in runs.
+      if (inputs.empty() && last_ != kNone && i != last_) score += kFarNanos;
+      if (best.pair != kNone && (score > best_score || (score == best_score && !Warmer(i, best.pair)))) continue;
+      best = {i, start};
+      best_score = score;
+    }
+    if (best.pair != kNone && !HasRoom(pairs_[static_cast<std::size_t>(best.pair)], cost)) return {};
+    return best;
+  }
+  // For a task whose inputs are there, on an urgent lane: these are never taken back, so who is stuck gets none.
+  template <class HasPlace>
+  int ChooseUrgent(HasPlace has_place) const {
     int best = kNone;
     for (int i = 0; i < size(); ++i) {
       const Pair& pair = pairs_[static_cast<std::size_t>(i)];
-      if (!Usable(pair)) continue;
-      if (best == kNone || pair.in_flight < pairs_[static_cast<std::size_t>(best)].in_flight ||
-          (i == last_ && pair.in_flight == pairs_[static_cast<std::size_t>(best)].in_flight))
-        best = i;
+      if (!pair.open || pair.blocked || !has_place(i)) continue;
+      if (best == kNone || FreeAt(pair) < FreeAt(pairs_[static_cast<std::size_t>(best)])) best = i;
     }
-    if (best == kNone || preferred == kNone || preferred >= size()) return best;
-    const Pair& liked = pairs_[static_cast<std::size_t>(preferred)];
-    const std::uint32_t least = pairs_[static_cast<std::size_t>(best)].in_flight;
-    return Usable(liked) && liked.in_flight <= least + std::min(kFollow, std::max(1u, liked.depth / 4)) ? preferred : best;
+    return best;
   }
 
-  void OnPushed(int pair, std::int64_t now) {
+  // `start`: as chosen. `now`: 0 if nobody looked at the clock for this push.
+  void OnPushed(int pair, std::int64_t start, std::uint32_t cost, std::int64_t now) {
     Pair& at = At(pair);
-    if (at.in_flight++ == 0) {
-      at.batch_start = now;
-      at.last_progress = now;
-      at.drained = 0;
-    }
+    Tick(now);
+    if (at.in_flight++ == 0) at.last_progress = clock_;
+    at.load += cost;
+    at.due = std::max(at.due, std::max(start, clock_) + cost);
+    at.pushed_since_recall = true;
     last_ = pair;
   }
-  void OnConsumed(int pair, std::uint32_t count, std::int64_t now) {
+  // `cost`: the sum of what was said when they were pushed.
+  void OnConsumed(int pair, std::uint32_t count, std::int64_t cost, std::int64_t now) {
+    Tick(now);
+    OnTakenBack(pair, count, cost);
+    At(pair).last_progress = clock_;
+    At(pair).due = std::min(At(pair).due, clock_ + 2 * At(pair).load);  // faster than expected, if it lay further ahead
+  }
+  void OnTakenBack(int pair, std::uint32_t count, std::int64_t cost) {
     Pair& at = At(pair);
-    SHEAF_CHECK(at.in_flight >= count);
+    SHEAF_CHECK(at.in_flight >= count && at.load >= cost);
     at.in_flight -= count;
-    at.drained += count;
-    at.last_progress = now;
-    if (at.drained < std::max<std::uint32_t>(1, at.depth / 2) && at.in_flight != 0) return;
-    const std::int64_t each = (now - at.batch_start) / std::max<std::uint32_t>(1, at.drained);
-    if (each < kShortNanos) at.depth = std::min(at.depth * 2, limits::kLaneDepth);
-    if (each > kLongNanos) at.depth = std::max<std::uint32_t>(1, at.depth / 2);
-    at.batch_start = now;
-    at.drained = 0;
+    at.load -= cost;
   }
-  void OnTakenBack(int pair, std::uint32_t count) {
-    SHEAF_CHECK(At(pair).in_flight >= count);
-    At(pair).in_flight -= count;
+  void OnRecalled(int pair) {
+    At(pair).paused = true;
+    At(pair).pushed_since_recall = false;
   }
+
+  // A worker has measured a run of `function`.
+  void Learn(std::uint32_t function, std::uint32_t nanos) {
+    std::uint32_t& cost = costs_[function % costs_.size()];
+    nanos = std::max(nanos, 1u);
+    // A run that was interrupted took much longer than the next one will: up by a quarter at most, down at once.
+    nanos = cost == 0 ? nanos : std::min(nanos, cost * 2);
+    cost = cost == 0 ? nanos : static_cast<std::uint32_t>((std::uint64_t{cost} * 3 + nanos + 3) / 4);
+  }
+  std::uint32_t CostOf(std::uint32_t function) const {
+    const std::uint32_t cost = costs_[function % costs_.size()];
+    return cost == 0 ? kUnknownNanos : cost;
+  }
+
+  std::int64_t clock() const { return clock_; }
 
   // How many workers are worth having for `outstanding` unfinished tasks.
   static std::uint32_t Want(std::uint64_t outstanding, std::uint32_t slots) {
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(outstanding, slots));
   }
-  // Whether tasks that a worker has not begun should be taken back: it is stuck in one task (or in Get) while
-  // another worker has nothing.
-  bool ShouldRecall(int pair, std::int64_t now) const {
+  // Whether tasks that a worker has not begun should be taken back: it waits in Get; or it is stuck in one task while
+  // another worker has nothing; or it starves while a task of this process waits (`own_waits`): what that one waits for may
+  // lie behind an entry that in turn waits for it.
+  bool ShouldRecall(int pair, std::int64_t now, bool own_waits = false) const {
     const Pair& at = pairs_[static_cast<std::size_t>(pair)];
-    if (!at.open || at.paused || at.in_flight < 1) return false;
+    if (!at.open || at.paused || at.in_flight < 1 || !at.pushed_since_recall) return false;
     if (at.blocked) return true;
-    if (at.in_flight < 2 || now - at.last_progress < kLongNanos) return false;
+    if (at.in_flight < 2 || now - at.last_progress < kStuckNanos) return false;
+    if (at.starved && own_waits) return true;
     for (int i = 0; i < size(); ++i) {
       const Pair& other = pairs_[static_cast<std::size_t>(i)];
       if (i != pair && other.open && !other.blocked && other.in_flight == 0) return true;
@@ -109,10 +167,25 @@ class DispatchCore {
   }
 
  private:
-  static bool Usable(const Pair& pair) {
-    return pair.open && !pair.paused && !pair.full && !pair.blocked && pair.in_flight < pair.depth;
+  void Tick(std::int64_t now) { clock_ = std::max(clock_, now); }
+  // Who has made no progress for a time is expected to need as long again.
+  std::int64_t FreeAt(const Pair& pair) const {
+    return pair.in_flight == 0 ? clock_ : std::max(pair.due, clock_ + std::max(pair.load, clock_ - pair.last_progress));
   }
+  static bool HasRoom(const Pair& pair, std::uint32_t cost) {
+    return !pair.full && pair.in_flight < 512 &&
+           (pair.in_flight == 0 || pair.load + cost <= (pair.in_flight < kFew ? kQueueNanosOfFew : kQueueNanos));
+  }
+  // Of two workers that could start at the same time: the one with less to do, then the one that was pushed to last.
+  bool Warmer(int a, int b) const {
+    const std::uint32_t of_a = pairs_[static_cast<std::size_t>(a)].in_flight;
+    const std::uint32_t of_b = pairs_[static_cast<std::size_t>(b)].in_flight;
+    return of_a < of_b || (of_a == of_b && a == last_);
+  }
+
   std::vector<Pair> pairs_;
+  std::array<std::uint32_t, 256> costs_{};  // nanoseconds by function, modulo the size; 0: never measured
+  std::int64_t clock_ = 0;                  // the latest time that anybody told
   int last_ = kNone;
 };
 

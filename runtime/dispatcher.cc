@@ -33,8 +33,10 @@ void Submitter::OpenPairLocked(const wire::OpenPair& message, store::Peer* peer)
   pair.out = reinterpret_cast<store::OutRegion*>(own + store::OutOffset()) + message.own_region;
   pair.in = reinterpret_cast<const store::InRegion*>(reinterpret_cast<const std::byte*>(control) + offset);
   pair.in_use = true;
-  pair.lanes[0].slots.assign(limits::kLaneDepth, kTakenBack);
-  pair.lanes[1].slots.assign(limits::kUrgentDepth, kTakenBack);
+  for (int lane = 0; lane < 2; ++lane) {
+    pair.lanes[lane].slots.assign(store::LaneDepth(lane), kTakenBack);
+    pair.lanes[lane].costs.assign(store::LaneDepth(lane), 0);
+  }
   store::OutRegion& out = *pair.out;
   for (auto& entry_word : out.entries) entry_word.store(0, std::memory_order_relaxed);
   for (auto& entry_word : out.urgent) entry_word.store(0, std::memory_order_relaxed);
@@ -51,39 +53,45 @@ void Submitter::OpenPairLocked(const wire::OpenPair& message, store::Peer* peer)
   PumpLocked();
 }
 
-// The worker of most of the task's inputs (Boyer and Moore's vote: one pass, no counts by pair); ties go to the first.
-int Submitter::PreferredPair(const ObjectRoot& root) const {
-  int best = DispatchCore::kNone, votes = 0;
-  if (!root.extra) return best;
-  for (const Pin& hold : root.extra->holds) {
-    if (hold.get()->kind != kObjectRoot) continue;
-    const std::uint8_t pair = static_cast<const ObjectRoot*>(hold.get())->pair.load(std::memory_order_relaxed);
-    if (pair == kNoPair) continue;
-    if (votes == 0 && best == DispatchCore::kNone) best = pair;
-    votes += best == pair ? 1 : -1;
-    if (votes < 0) {
-      best = pair;
-      votes = 1;
+// Where and when the inputs were made or will be. The first few decide; a task with more of them has them everywhere.
+DispatchCore::Choice Submitter::ChooseLocked(const ObjectRoot& root, std::uint32_t cost) const {
+  constexpr std::size_t kLooks = 8;
+  std::array<DispatchCore::Input, kLooks> inputs;
+  std::size_t count = 0;
+  if (root.extra && active_.size() > 1) {
+    const std::int64_t clock = core_.clock();
+    for (const Pin& hold : root.extra->holds) {
+      if (hold.get()->kind != kObjectRoot) continue;
+      const auto& input = *static_cast<const ObjectRoot*>(hold.get());
+      const std::uint8_t pair = input.pair.load(std::memory_order_relaxed);
+      if (pair == kNoPair) continue;
+      DispatchCore::Input& named = inputs[count];
+      named.pair = pair;
+      if (input.phase == Phase::kPushed)
+        named.ready =
+            clock + 64 * std::int64_t{static_cast<std::int32_t>(input.due - static_cast<std::uint32_t>(clock / 64))};
+      if (++count == kLooks) break;
     }
   }
-  return best;
+  return core_.Choose({inputs.data(), count}, cost);
 }
 
-bool Submitter::TryPushLocked(ObjectRoot* root, int preferred) {
-  int pair = core_.Choose(preferred);
-  if (pair == DispatchCore::kNone) return false;
-  PushLocked(pair, 0, root);
-  FlushBellLocked(PairAt(pair));
+bool Submitter::TryPushLocked(ObjectRoot* root, std::uint32_t function) {
+  const std::uint32_t cost = core_.CostOf(function);
+  const DispatchCore::Choice choice = ChooseLocked(*root, cost);
+  if (choice.pair == DispatchCore::kNone) return false;
+  PushLocked(choice.pair, 0, root, choice.start, cost);
   return true;
 }
 
-void Submitter::PushLocked(int index, int lane_index, ObjectRoot* root) {
+void Submitter::PushLocked(int index, int lane_index, ObjectRoot* root, std::int64_t start, std::uint32_t cost) {
   OutPair& pair = PairAt(index);
   Lane& lane = pair.lanes[lane_index];
   const std::uint32_t depth = store::LaneDepth(lane_index);
   SHEAF_CHECK(lane.tail - lane.head < depth);
   const std::uint32_t position = lane.tail++;
   lane.slots[position % depth] = root->slot;
+  lane.costs[position % depth] = cost;
   root->phase = Phase::kPushed;
   root->pair.store(static_cast<std::uint8_t>(index), std::memory_order_relaxed);
   HomeWord home{HomeKind::kBound};
@@ -93,18 +101,44 @@ void Submitter::PushLocked(int index, int lane_index, ObjectRoot* root) {
   home.position = position;
   HomeOf(*root).word.store(home.Pack(), std::memory_order_release);
   Ring::Push(store::Entries(*pair.out, lane_index), depth, position, root->slot);
-  core_.OnPushed(index, core_.At(index).in_flight == 0 ? NowNanos() : 0);
+  root->due = static_cast<std::uint32_t>((start + cost) / 64);
+  core_.OnPushed(index, start, cost, core_.At(index).in_flight == 0 ? NowNanos() : 0);
   if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= limits::kLaneDepth;
 }
 
 void Submitter::FlushBellLocked(OutPair& pair) {
-  if (Ring::SleeperMissed(pair.control->asleep, &pair.rung_asleep)) RingLocked();
+  Lane& lane = pair.lanes[0];
+  const bool only_ordinary = pair.lanes[1].tail == pair.told_urgent && !pair.recall.open;
+  const bool nothing_new = only_ordinary && lane.tail == pair.told && pair.release_written == pair.told_released;
+  if (nothing_new && pair.matched) return;
+  std::uint32_t rung = pair.rung_asleep;
+  if (Ring::SleeperMissed(pair.control->asleep, &rung) && !(only_ordinary && IsBehindLocked(pair))) {
+    pair.rung_asleep = rung;
+    BellLocked(store::IndexOf(pair.peer));
+  }
+  pair.told = lane.tail;
+  pair.told_urgent = pair.lanes[1].tail;
+  pair.told_released = pair.release_written;
 }
 
-void Submitter::RingLocked() {
-  parts_.control->bell.fetch_add(1, std::memory_order_release);
-  FutexWakeAll(parts_.control->bell);
+// Whether what was pushed last lies behind an entry that the worker knows and has not begun. If it sleeps all the same, that
+// entry's inputs are not there, and what lies behind does not help. It does know it: when it was pushed the worker was
+// rung, or was awake and has looked since, or (by induction) had one before that it could not begin either.
+bool Submitter::IsBehindLocked(const OutPair& pair) const {
+  if (!pair.matched) return false;
+  const Lane& lane = pair.lanes[0];
+  const std::uint32_t next = pair.in->claimed[0].load(std::memory_order_acquire);  // after the look at `asleep`
+  if (!Ring::After(pair.told, next) || pair.told - next > limits::kLaneDepth) return false;
+  return lane.slots[next % limits::kLaneDepth] != kTakenBack;
 }
+
+void Submitter::BellLocked(std::uint32_t index) {
+  std::atomic<std::uint32_t>& bell = parts_.control->bells[index % store::kBells];
+  bell.fetch_add(1, std::memory_order_release);
+  FutexWakeAll(bell);
+}
+
+void Submitter::RingLocked() { BellLocked(store::IndexOf(parts_.client)); }
 
 void Submitter::PushBacklogLocked() {
   while (backlog_size_ > 0 && !backlog_.empty()) {
@@ -113,11 +147,9 @@ void Submitter::PushBacklogLocked() {
       backlog_.pop_front();
       continue;
     }
-    const int pair = core_.Choose(active_.size() < 2 ? DispatchCore::kNone : PreferredPair(*root));
-    if (pair == DispatchCore::kNone) return;
+    if (!TryPushLocked(root, slots_.SlotOf(*root).task.function)) return;
     backlog_.pop_front();
     --backlog_size_;
-    PushLocked(pair, 0, root);
   }
 }
 
@@ -130,8 +162,7 @@ ObjectRoot* Submitter::Waiting(const QueuedTask& place) const {
 bool Submitter::InputsReadyLocked(const ObjectRoot& root) {
   if (!root.extra) return true;
   for (const Pin& hold : root.extra->holds) {
-    if (hold.get()->kind == kObjectRoot &&
-        static_cast<const ObjectRoot*>(hold.get())->phase != Phase::kReady)
+    if (hold.get()->kind == kObjectRoot && static_cast<const ObjectRoot*>(hold.get())->phase != Phase::kReady)
       return false;
     if (hold.get()->kind == kForeignRoot && foreign_is_ready &&
         !foreign_is_ready(static_cast<ForeignRoot*>(hold.get())))
@@ -166,20 +197,18 @@ void Submitter::PushRequeueLocked() {
     if (!root) continue;
     int best = DispatchCore::kNone;
     if (InputsReadyLocked(*root)) {
-      for (int i = 0; i < core_.size(); ++i) {
-        const auto& at = core_.At(i);
-        if (!at.open || at.blocked) continue;
-        const Lane& urgent = PairAt(i).lanes[1];
-        if (urgent.tail - urgent.head >= limits::kUrgentDepth) continue;
-        if (best == DispatchCore::kNone || at.in_flight < core_.At(best).in_flight) best = i;
-      }
+      best = core_.ChooseUrgent([&](int pair) {
+        const Lane& urgent = PairAt(pair).lanes[1];
+        return urgent.tail - urgent.head < limits::kUrgentDepth;
+      });
     }
     if (best == DispatchCore::kNone) {
       later.push_back(place);
       continue;
     }
     --backlog_size_;
-    PushLocked(best, 1, root);
+    const std::uint32_t cost = core_.CostOf(slots_.SlotOf(*root).task.function);
+    PushLocked(best, 1, root, core_.clock(), cost);
   }
   requeue_.swap(later);
 }
@@ -207,7 +236,7 @@ void Submitter::LowerWantLocked() {
 void Submitter::RecallLocked(int index) {
   OutPair& pair = PairAt(index);
   if (!pair.matched || !Ring::OpenRecall(*pair.out, *pair.in, pair.lanes[0].tail, &pair.recall)) return;
-  core_.At(index).paused = true;
+  core_.OnRecalled(index);
   TakeBackLocked(index, pair.recall.taken, pair.recall.end);
   FlushBellLocked(pair);
 }
@@ -217,18 +246,20 @@ void Submitter::TakeBackLocked(int index, std::uint32_t from, std::uint32_t end)
   OutPair& pair = PairAt(index);
   Lane& lane = pair.lanes[0];
   std::uint32_t count = 0;
+  std::int64_t cost = 0;
   for (std::uint32_t position = from; position != end; ++position) {
     std::uint32_t& slot = lane.slots[position % limits::kLaneDepth];
     if (slot == kTakenBack) continue;
     ObjectRoot* root = slots_.RootOf(slot);
     slot = kTakenBack;
     ++count;
+    cost += lane.costs[position % limits::kLaneDepth];
     pair.recall_holds.push_back(Pin::Share(root));
     if (root->extra)
       for (const Pin& hold : root->extra->holds) pair.recall_holds.push_back(hold);
     RequeueLocked(root);
   }
-  core_.OnTakenBack(index, count);
+  core_.OnTakenBack(index, count, cost);
 }
 
 void Submitter::RequeueLocked(ObjectRoot* root) {
@@ -250,6 +281,7 @@ void Submitter::SettleRecallLocked(int index) {
 }
 
 void Submitter::PumpLocked() {
+  ++pumps_;
   if (pool_lost_) return;
   bool blocked_changed = false;
   for (int i = 0; i < core_.size(); ++i) {
@@ -259,15 +291,17 @@ void Submitter::PumpLocked() {
     const bool blocked = PairAt(i).control->blocked.load(std::memory_order_acquire) != 0;
     blocked_changed |= blocked != core_.At(i).blocked;
     core_.At(i).blocked = blocked;
+    core_.At(i).starved = PairAt(i).control->starved.load(std::memory_order_relaxed) != 0;
   }
   if (!requeue_.empty()) PushRequeueLocked();
   if (backlog_size_ > requeue_.size()) PushBacklogLocked();
   if (outstanding_ == 0) return;
   const std::int64_t now = active_.empty() ? 0 : NowNanos();
+  const bool own_waits = parts_.control->blocked.load(std::memory_order_relaxed) != 0;
   for (int i = 0; i < core_.size(); ++i) {
     if (!core_.At(i).open) continue;
     OutPair& pair = PairAt(i);
-    if (core_.ShouldRecall(i, now)) RecallLocked(i);
+    if (core_.ShouldRecall(i, now, own_waits)) RecallLocked(i);
     FlushBellLocked(pair);
   }
   if (!requeue_.empty()) PushRequeueLocked();

@@ -4,6 +4,7 @@
 
 #include "base/barrier.h"
 #include "base/clock.h"
+#include "runtime/progress.h"
 #include "sheaf/error.h"
 
 namespace sheaf::runtime {
@@ -13,7 +14,6 @@ using store::HomeWord;
 
 namespace {
 
-constexpr std::int64_t kSpinNanos = 40'000;  // about what a wake-up costs both sides
 constexpr std::int64_t kTaskSleepNanos = 1'000'000;  // after this long asleep a worker gives its slot back
 
 // Counts a thread as inside a lock-free look at other clients' memory.
@@ -70,15 +70,6 @@ bool ValueIsHome(Submitter& submitter, const ObjectRoot& root) {
   return HomeWord::Unpack(submitter.HomeOf(root).word.load(std::memory_order_acquire)).kind == HomeKind::kValue;
 }
 
-// Whether spinning takes a core from those who work: the busy workers, and this thread.
-bool MaySpin(Context& context) {
-  Submitter& submitter = context.submitter();
-  std::uint32_t busy = 1;
-  for (int i = 0; i < submitter.core().size(); ++i)
-    if (submitter.core().At(i).open && submitter.core().At(i).in_flight > 0) ++busy;
-  return busy <= context.cores;
-}
-
 void WaitOwn(Context& context, ObjectRoot* root, Duration timeout) {
   Submitter& submitter = context.submitter();
   TaskRunner* runner = context.runner();
@@ -93,8 +84,6 @@ void WaitOwn(Context& context, ObjectRoot* root, Duration timeout) {
   const std::int64_t start = NowNanos(), deadline = DeadlineAfter(timeout);
   std::int64_t spin_until = 0;
   bool woke = false;
-  std::vector<FutexWord> words;
-  std::vector<std::pair<Lane*, std::uint32_t>> targets;
   for (std::uint32_t turn = 0;; ++turn) {
     bool finished = false;
     {
@@ -106,7 +95,7 @@ void WaitOwn(Context& context, ObjectRoot* root, Duration timeout) {
       Submitter::Lock lock(submitter);
       submitter.PumpLocked();
       if (submitter.FinishedLocked(*root)) return;
-      if (spin_until == 0) spin_until = NowNanos() + (MaySpin(context) ? kSpinNanos : 2'000);
+      if (spin_until == 0) spin_until = NowNanos() + (MaySpinLocked(context) ? kSpinNanos : 2'000);
     }
     if (on_executor && pump) {
       if (runner->RunInline(root)) return;
@@ -119,31 +108,11 @@ void WaitOwn(Context& context, ObjectRoot* root, Duration timeout) {
     const std::int64_t now = NowNanos();
     if (now >= deadline) ThrowTimeout(timeout);
     blocked.OnSleep(now - start);
-    words.clear();
-    targets.clear();
-    words.push_back({&context.page_bell(), context.page_bell().load(std::memory_order_acquire)});
-    words.push_back({&context.control()->bell, context.control()->bell.load(std::memory_order_acquire)});
-    bool ready = false;
+    const std::int64_t cap = on_executor ? 1'000'000 : 20'000'000;
+    AwaitProgress(context, root, Until::kObject, std::min(deadline - now, cap),
+                  [&] { return submitter.FinishedLocked(*root); });
     {
       Submitter::Lock lock(submitter);
-      ++submitter.local_sleepers;
-      for (OutPair* pair : submitter.pairs())
-        if (words.size() < 122)
-          words.push_back({&pair->control->bell, pair->control->bell.load(std::memory_order_acquire)});
-      submitter.AddTargetsLocked(root, &targets);
-      FullBarrier();
-      submitter.PumpLocked();
-      ready = submitter.FinishedLocked(*root);
-    }
-    if (!ready && !context.pool_lost()) {
-      const std::int64_t cap = on_executor ? 1'000'000 : 20'000'000;
-      FutexWaitAny(words, std::chrono::nanoseconds(std::min(deadline - now, cap)));
-    }
-    {
-      Submitter::Lock lock(submitter);
-      --submitter.local_sleepers;
-      submitter.RemoveTargetsLocked(targets);
-      submitter.PumpLocked();
       if (submitter.FinishedLocked(*root)) return;
     }
     spin_until = NowNanos() + 2'000;
@@ -155,7 +124,7 @@ void WaitOwn(Context& context, ObjectRoot* root, Duration timeout) {
 bool TryForeign(Context& context, ForeignRoot* root, Probed* probed) {
   std::lock_guard copying(root->copying);
   if (root->copied) {
-    *probed = {Probed::kValue, root->flags, root->size, nullptr};
+    *probed = {Probed::kValue, root->flags, root->size, 0, nullptr};
     return true;
   }
   Look look(context);
@@ -191,7 +160,8 @@ Probed WaitForeign(Context& context, ForeignRoot* root, Duration timeout) {
     if (now >= deadline) ThrowTimeout(timeout);
     if (context.pool_lost()) throw PoolLostError("the pool of this machine ended while an object was awaited");
     blocked.OnSleep(now - start);
-    context.BeginAwaiting();
+    const std::uint64_t bound = probed.bound;
+    context.BeginAwaiting(bound);
     words.clear();
     {
       Submitter::Lock lock(context.submitter());  // nothing is unmapped meanwhile
@@ -207,7 +177,8 @@ Probed WaitForeign(Context& context, ForeignRoot* root, Duration timeout) {
       throw;
     }
     // The producer may not know of us (docs/dispatch.md, "Sleeping"): look again soon in any case.
-    if (!ready) FutexWaitAny(words, std::chrono::nanoseconds(std::min<std::int64_t>(deadline - now, 2'000'000)));
+    if (!ready && probed.bound == bound)
+      FutexWaitAny(words, std::chrono::nanoseconds(std::min<std::int64_t>(deadline - now, 2'000'000)));
     context.EndAwaiting();
     if (ready) return probed;
   }
@@ -218,12 +189,11 @@ Probed WaitForeign(Context& context, ForeignRoot* root, Duration timeout) {
 ObjectId IdOf(Context& context, const Root& root) {
   if (root.kind == kForeignRoot) return static_cast<const ForeignRoot&>(root).id;
   const auto& object = static_cast<const ObjectRoot&>(root);
-  return {context.client, object.slot,
-          context.submitter().HomeOf(object).generation.load(std::memory_order_relaxed)};
+  return {context.client, object.slot, context.submitter().HomeOf(object).generation.load(std::memory_order_relaxed)};
 }
 
-detail::Stored MakeStored(Context& context, std::uint32_t flags, const std::byte* payload, std::uint32_t size,
-                          Pin pin, std::uint32_t element) {
+detail::Stored MakeStored(Context& context, std::uint32_t flags, const std::byte* payload, std::uint32_t size, Pin pin,
+                          std::uint32_t element) {
   detail::Stored stored;
   stored.pin = std::move(pin);
   stored.element = element;

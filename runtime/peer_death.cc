@@ -30,8 +30,7 @@ void Submitter::PeerGoneLocked(std::uint32_t client, int status) {
     ConsumeLocked(i);  // results that were published before the death are complete
     std::uint32_t begun[2] = {pair->lanes[0].head, pair->lanes[1].head};
     if (pair->matched) {
-      for (int lane = 0; lane < 2; ++lane)
-        begun[lane] = Ring::FirstNotBegun(*pair->out, *pair->in, lane, pair->recall);
+      for (int lane = 0; lane < 2; ++lane) begun[lane] = Ring::FirstNotBegun(*pair->out, *pair->in, lane, pair->recall);
     }
     pair->dead = true;
     pair->in_use = false;  // our half may serve another worker at once: nobody reads it any more
@@ -114,6 +113,7 @@ void Submitter::FailLocked(ObjectRoot* root, std::string_view kind, const std::s
       ExtraOf(root).private_error.assign(payload.begin(), payload.end());
     }
   }
+  root->result_record = 0;
   home.word.store(HomeWord{HomeKind::kValue, flags}.Pack(), std::memory_order_release);
   if (root->extra) {
     std::vector<Pin> old;

@@ -46,7 +46,7 @@ Probed Probe(Context& context, const ObjectId& id, PayloadCopy* copy) {
     }
     const HomeWord where = HomeWord::Unpack(word);
     if (where.kind == HomeKind::kValue) {
-      result = {Probed::kValue, where.flags, std::min(home.size, limits::kPayloadInline), home.payload};
+      result = {Probed::kValue, where.flags, std::min(home.size, limits::kPayloadInline), 0, home.payload};
       return result;
     }
     if (where.kind != HomeKind::kBound) {
@@ -78,6 +78,7 @@ Probed Probe(Context& context, const ObjectId& id, PayloadCopy* copy) {
         break;
     }
     if (home.word.load(std::memory_order_acquire) != word) continue;
+    result.bound = word;
     result.state = creator_dead && (ended || worker_dead) ? Probed::kLost : Probed::kPending;
     return result;
   }

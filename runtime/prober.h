@@ -11,6 +11,7 @@ struct Probed {
   enum State { kPending, kValue, kLost } state = kPending;
   std::uint32_t flags = 0;
   std::uint32_t size = 0;
+  std::uint64_t bound = 0;              // kPending: the home word, if a worker has the task
   const std::byte* in_place = nullptr;  // in the home slot; nullptr: the payload is in `copy`
 };
 

@@ -5,8 +5,10 @@
 #include <list>
 #include <mutex>
 
+#include "base/barrier.h"
 #include "base/clock.h"
 #include "runtime/getter.h"
+#include "runtime/progress.h"
 #include "sheaf/error.h"
 
 namespace sheaf::detail {
@@ -34,6 +36,37 @@ void AddToQueue(const std::shared_ptr<ReadyQueue>& queue, const RefCore& ref, st
     queue->ready.push_back(token);
   });
 }
+
+namespace {
+
+// Looks for as long as a wake-up would take, then sleeps until the next result of any worker.
+void AwaitNext(runtime::Context& context, ReadyQueue& queue, Duration left) {
+  constexpr std::int64_t kSleepMax = 20'000'000;
+  const auto any_ready = [&] {
+    std::lock_guard lock(queue.mutex);
+    return !queue.ready.empty();
+  };
+  runtime::Submitter& submitter = context.submitter();
+  std::int64_t spin_until = 0;
+  std::uint64_t outstanding = 0;
+  do {
+    {
+      runtime::Submitter::Lock lock(submitter);
+      submitter.PumpLocked();
+      outstanding = submitter.outstanding();
+      if (spin_until == 0) spin_until = NowNanos() + (runtime::MaySpinLocked(context) ? runtime::kSpinNanos : 2'000);
+    }
+    if (any_ready()) return;
+    for (int i = 0; i < 64; ++i) CpuRelax();
+  } while (NowNanos() < spin_until);
+  context.waiting_threads.fetch_add(1, std::memory_order_release);
+  // Hooks run when the lock is let go: whether one is due shows only in the count of what is under way.
+  runtime::AwaitProgress(context, nullptr, runtime::Until::kNext, std::min<std::int64_t>(left.count(), kSleepMax),
+                         [&] { return submitter.outstanding() != outstanding || any_ready(); });
+  context.waiting_threads.fetch_sub(1, std::memory_order_release);
+}
+
+}  // namespace
 
 bool NextReady(ReadyQueue& queue, std::size_t* token, Duration timeout) {
   runtime::Context& context = runtime::RequireContext();
@@ -64,7 +97,12 @@ bool NextReady(ReadyQueue& queue, std::size_t* token, Duration timeout) {
       left = timeout - Duration(NowNanos() - start);
       if (left.count() <= 0) return false;
     }
-    // Any completion will do: wait for the oldest in short slices, which pumps all of them.
+    runtime::TaskRunner* runner = context.runner();
+    if (queue.foreign.empty() && !(runner && runner->OnThisThread())) {
+      AwaitNext(context, queue, left);
+      continue;
+    }
+    // Inside a task, or for objects of others: wait for the oldest in short slices, which pumps all of them.
     const Duration slice = std::min<Duration>(left, std::chrono::microseconds(queue.own.size() > 1 ? 200 : 2000));
     const RefCore& oldest = queue.own.empty() ? queue.foreign.front().first : queue.own.front();
     try {

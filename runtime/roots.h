@@ -47,12 +47,15 @@ inline constexpr std::uint8_t kNoPair = 0xff;
 
 struct ObjectRoot : Root {
   std::uint32_t slot = 0;
-  std::uint32_t result_record = 0;  // what the producer keeps for us; 0: nothing
+  union {
+    std::uint32_t due;                // until kReady: when it should be done, in 64 ns, modulo 2^32
+    std::uint32_t result_record = 0;  // from then on: what the producer keeps for us; 0: nothing
+  };
   std::atomic<std::uint8_t> pair = kNoPair;  // where it was pushed last; also read without the lock
   Phase phase = Phase::kFree;
   std::uint16_t attempt = 1;
   std::int16_t retries = 0;
-  std::uint16_t producer = 0;       // client index of whoever keeps result_record
+  std::uint16_t producer = 0;  // kReady: client index of whoever keeps result_record
   Extra* extra = nullptr;
 };
 static_assert(sizeof(ObjectRoot) <= 32, "a queued task is 192 + 32 bytes");
@@ -63,7 +66,7 @@ using PayloadCopy = std::array<std::uint64_t, limits::kPayloadInline / 8>;
 struct ForeignRoot : Root {
   ObjectId id;
   Pin through;
-  std::mutex copying;   // the first reader that finds the value fills `copy`
+  std::mutex copying;  // the first reader that finds the value fills `copy`
   bool copied = false;
   std::uint32_t flags = 0, size = 0;
   PayloadCopy copy;
@@ -79,7 +82,7 @@ struct IncomingRoot : Root {
   std::uint32_t slot = 0;       // the submitter's
   bool kept = false;            // the completion said so
   std::deque<PayloadCopy> copies;
-  std::vector<Pin> holds;       // own tasks: what the arguments name
+  std::vector<Pin> holds;  // own tasks: what the arguments name
 };
 
 }  // namespace sheaf::runtime

@@ -34,12 +34,34 @@ ObjectRoot* Submitter::AllocateLocked() {
 }
 
 Extra& Submitter::ExtraOf(ObjectRoot* root) {
-  if (!root->extra) root->extra = new Extra;
+  if (!root->extra) {
+    if (spare_extras_.empty()) {
+      root->extra = new Extra;
+    } else {
+      root->extra = spare_extras_.back();
+      spare_extras_.pop_back();
+    }
+  }
   return *root->extra;
 }
 
+void Submitter::GiveExtraLocked(ObjectRoot* root) {
+  constexpr std::size_t kSpareMax = 8192, kRoomMax = 64;
+  Extra* extra = std::exchange(root->extra, nullptr);
+  if (!extra) return;
+  if (spare_extras_.size() >= kSpareMax || extra->holds.capacity() > kRoomMax || !extra->private_error.empty()) {
+    delete extra;
+    return;
+  }
+  extra->holds.clear();
+  extra->hooks.clear();
+  extra->name.clear();
+  extra->kept_by = 0;
+  spare_extras_.push_back(extra);
+}
+
 // Dependencies first, then the payload; what does not fit into the record goes into a block of our own.
-void Submitter::StoreArguments(store::TaskRecord& record, detail::Encoder& arguments, std::vector<Pin>* holds) {
+void Submitter::StoreArgumentsLocked(ObjectRoot* root, store::TaskRecord& record, detail::Encoder& arguments) {
   auto& dependencies = arguments.dependencies();
   const auto payload = arguments.payload();
   const std::size_t fixed = dependencies.size() * sizeof(store::DependencyRecord);
@@ -47,7 +69,13 @@ void Submitter::StoreArguments(store::TaskRecord& record, detail::Encoder& argum
   record.size = static_cast<std::uint32_t>(payload.size());
   record.flags = 0;
   std::byte* to = record.inline_bytes;
-  if (fixed + payload.size() > sizeof record.inline_bytes) {
+  const bool in_block = fixed + payload.size() > sizeof record.inline_bytes;
+  if (!in_block && dependencies.empty() && arguments.holds().empty()) {
+    std::memcpy(to, payload.data(), payload.size());
+    return;
+  }
+  std::vector<Pin>* holds = &ExtraOf(root).holds;
+  if (in_block) {
     const store::OwnBlock block = parts_.heap->Allocate(fixed + payload.size());
     if (!block.data) throw OutOfMemoryError("no room in the object store for a task's arguments");
     auto* held = new BlockRoot;
@@ -59,19 +87,19 @@ void Submitter::StoreArguments(store::TaskRecord& record, detail::Encoder& argum
     std::memcpy(record.inline_bytes, &named, sizeof named);
     to = block.data;
   }
-  for (const auto& [ref, unwrap] : dependencies) {
+  for (auto& [ref, unwrap] : dependencies) {
     store::DependencyRecord named{};
     if (ref.pin.get()->kind == kForeignRoot) {
       const auto& id = static_cast<const ForeignRoot*>(ref.pin.get())->id;
       named = {id.client, id.slot, id.generation, ref.element, unwrap, 0};
     } else {
       const auto* root = static_cast<const ObjectRoot*>(ref.pin.get());
-      named = {parts_.client, root->slot, HomeOf(*root).generation.load(std::memory_order_relaxed), ref.element,
-               unwrap, 0};
+      named = {parts_.client, root->slot, HomeOf(*root).generation.load(std::memory_order_relaxed),
+               ref.element,   unwrap,     0};
     }
     std::memcpy(to, &named, sizeof named);
     to += sizeof named;
-    holds->push_back(ref.pin);
+    holds->push_back(std::move(ref.pin));
   }
   std::memcpy(to, payload.data(), payload.size());
   for (auto& hold : arguments.holds()) holds->push_back(std::move(hold));
@@ -94,18 +122,13 @@ RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::
   record.function = function;
   record.digest = digest;
   record.attempt = 1;
-  std::vector<Pin> holds;
   try {
-    StoreArguments(record, arguments, &holds);
+    StoreArgumentsLocked(root, record, arguments);
   } catch (...) {
     FailLocked(root, "OutOfMemoryError", "no room in the object store for a task's arguments");
     throw;
   }
-  if (!holds.empty() || !options.name.empty()) {
-    Extra& extra = ExtraOf(root);
-    extra.holds = std::move(holds);
-    extra.name = options.name;
-  }
+  if (!options.name.empty()) ExtraOf(root).name = options.name;
   if (options.cpus > parts_.slots) {
     FailLocked(root, "InfeasibleError",
                "the task asks for " + std::to_string(options.cpus) + " cpus, the pool has " +
@@ -116,7 +139,8 @@ RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::
     FailLocked(root, "PoolLostError", "the pool of this machine has ended; no task can be started any more");
     return {std::move(ref), detail::kWhole};
   }
-  if (backlog_size_ == 0 && TryPushLocked(root, active_.size() < 2 ? DispatchCore::kNone : PreferredPair(*root))) {
+  if (backlog_size_ == 0 && TryPushLocked(root, function)) {
+    FlushBellLocked(PairAt(root->pair.load(std::memory_order_relaxed)));
     if (active_.size() < parts_.slots) WantLocked();
     return {std::move(ref), detail::kWhole};
   }
@@ -124,10 +148,17 @@ RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::
   backlog_.push_back(Place(*root));
   ++backlog_size_;
   // The rings are full or nobody is leased yet. Look for progress now and then, not at every call.
-  if (active_.empty() || (backlog_size_ & 31) == 1) {
-    PumpLocked();
-  }
+  if (active_.empty() || (backlog_size_ & 31) == 1) PumpLocked();
+  if (backlog_size_ <= kBacklogEasy) ease_above_ = kBacklogEasy;
+  if (backlog_size_ > ease_above_ && !parts_.is_worker && core_.CostOf(function) < kShortNanos)
+    should_ease_.store(true, std::memory_order_relaxed);
   return {std::move(ref), detail::kWhole};
+}
+
+void Submitter::Eased(std::uint64_t before) {
+  Lock lock(*this);
+  should_ease_.store(false, std::memory_order_relaxed);
+  ease_above_ = backlog_size_ + kBacklogEasy / 64 < before ? kBacklogEasy : backlog_size_ * 2;
 }
 
 RefCore Submitter::Put(detail::Encoder& value) {
@@ -179,6 +210,7 @@ void Submitter::FinishInlineLocked(ObjectRoot* root, std::uint32_t flags, std::s
   store::HomeSlot& home = HomeOf(*root);
   home.size = static_cast<std::uint32_t>(payload.size());
   std::memcpy(home.payload, payload.data(), payload.size());
+  root->result_record = 0;
   home.word.store(HomeWord{HomeKind::kValue, flags}.Pack(), std::memory_order_release);
   if (!holds.empty()) ExtraOf(root).holds = std::move(holds);
   ReadyLocked(root);

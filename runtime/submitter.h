@@ -29,6 +29,7 @@ struct Lane {
   std::uint32_t head = 0;  // next position to consume
   std::uint32_t tail = 0;  // next position to push
   std::vector<std::uint32_t> slots;
+  std::vector<std::uint32_t> costs;    // by position: nanoseconds that the task was expected to take
   std::vector<std::uint32_t> targets;  // tags that sleeping threads wait for
 };
 inline constexpr std::uint32_t kTakenBack = ~std::uint32_t{0};  // in Lane::slots: nothing to expect at this position
@@ -36,16 +37,18 @@ inline constexpr std::uint32_t kTakenBack = ~std::uint32_t{0};  // in Lane::slot
 struct OutPair {
   std::uint32_t peer = 0;
   store::Peer* mapped = nullptr;
-  store::OutRegion* out = nullptr;        // ours
-  const store::InRegion* in = nullptr;    // the worker's
+  store::OutRegion* out = nullptr;      // ours
+  const store::InRegion* in = nullptr;  // the worker's
   const store::ControlHeader* control = nullptr;
   std::uint32_t peer_region = 0;
   Lane lanes[2];
   std::uint32_t release_written = 0, kept_read = 0;
   std::deque<std::uint32_t> release_overflow;
   std::uint32_t rung_asleep = 0;
+  // Lane tails and releases when the worker was last looked at: it knows of what came before, or was rung for it.
+  std::uint32_t told = 0, told_urgent = 0, told_released = 0;
   std::uint32_t nonce = 0;
-  bool matched = false;  // the worker has reset its half for this pair
+  bool matched = false;           // the worker has reset its half for this pair
   Ring::Recall recall;            // lane 0
   std::vector<Pin> recall_holds;  // what the worker may still look at until it acknowledges
   bool in_use = false;
@@ -74,7 +77,7 @@ class Submitter {
   RefCore Submit(std::uint32_t function, std::uint64_t digest, detail::Encoder& arguments,
                  const detail::SubmitOptions& options);
   RefCore Put(detail::Encoder& value);
-  void PumpLocked();  // consume what has finished, push what waits, take back what is stuck
+  void PumpLocked();       // consume what has finished, push what waits, take back what is stuck
   void LowerWantLocked();  // nothing to do for a while: the pool may use our workers' slots for others
   void OpenPairLocked(const wire::OpenPair& message, store::Peer* peer);
   // The first queued tasks whose inputs are there: what an idle worker runs itself. nullptr: none.
@@ -88,7 +91,7 @@ class Submitter {
   bool FinishedLocked(const ObjectRoot& root) const { return root.phase == Phase::kReady; }
   // Without the lock: whether the worker has published the result of a pushed task (or it was consumed).
   bool LooksFinished(const ObjectRoot& root) const;
-  void AddTargetsLocked(const ObjectRoot* root, std::vector<std::pair<Lane*, std::uint32_t>>* added);
+  void AddTargetsLocked(const ObjectRoot* root, bool next, std::vector<std::pair<Lane*, std::uint32_t>>* added);
   void RemoveTargetsLocked(const std::vector<std::pair<Lane*, std::uint32_t>>& added);
   void FreeLocked(Root* root);
   void DropLocked(Pin pin);
@@ -118,24 +121,31 @@ class Submitter {
   SlotTable& slots() { return slots_; }
   DispatchCore& core() { return core_; }
   std::uint64_t outstanding() const { return outstanding_; }
-  int local_sleepers = 0;        // threads of this process asleep in a wait; guarded by the mutex
-  std::uint32_t sleep_count = 0; // makes every sleep's word a new value
+  int local_sleepers = 0;         // threads of this process asleep in a wait; guarded by the mutex
+  std::uint32_t sleep_count = 0;  // makes every sleep's word a new value
+  std::uint64_t pumps() const { return pumps_; }
   bool has_backlog() const { return backlog_size_ > 0; }
+  std::uint64_t backlog_size() const { return backlog_size_; }
+  // Of short tasks: so many may wait here before the submitting thread lets the workers catch up (progress.h).
+  static constexpr std::uint64_t kBacklogEasy = 256;
+  static constexpr std::uint32_t kShortNanos = 20'000;
+  bool ShouldEase() const { return should_ease_.load(std::memory_order_relaxed); }
+  void Eased(std::uint64_t before);  // after a wait that began with so many in the backlog
   std::vector<OutPair*>& pairs() { return active_; }
-  OutPair& PairAt(int index) const {
-    return *pairs_[static_cast<std::size_t>(index)].load(std::memory_order_acquire);
-  }
-  void RingLocked();  // own bell: local threads asleep must look
+  OutPair& PairAt(int index) const { return *pairs_[static_cast<std::size_t>(index)].load(std::memory_order_acquire); }
+  void RingLocked();                                    // own bell: local threads asleep must look
   std::function<void(IncomingRoot*)> on_incoming_free;  // set by the executor
-  std::function<bool(ForeignRoot*)> foreign_is_ready;    // set by the context
+  std::function<bool(ForeignRoot*)> foreign_is_ready;   // set by the context
 
  private:
   ObjectRoot* AllocateLocked();
-  void StoreArguments(store::TaskRecord& record, detail::Encoder& arguments, std::vector<Pin>* holds);
-  int PreferredPair(const ObjectRoot& root) const;
-  bool TryPushLocked(ObjectRoot* root, int preferred);
-  void PushLocked(int pair, int lane, ObjectRoot* root);
+  void StoreArgumentsLocked(ObjectRoot* root, store::TaskRecord& record, detail::Encoder& arguments);
+  DispatchCore::Choice ChooseLocked(const ObjectRoot& root, std::uint32_t cost) const;
+  bool TryPushLocked(ObjectRoot* root, std::uint32_t function);
+  void PushLocked(int pair, int lane, ObjectRoot* root, std::int64_t start, std::uint32_t cost);
   void FlushBellLocked(OutPair& pair);
+  bool IsBehindLocked(const OutPair& pair) const;
+  void BellLocked(std::uint32_t index);
   void PushBacklogLocked();
   void WantLocked();
   void RecallLocked(int pair);
@@ -158,6 +168,7 @@ class Submitter {
   bool InputsReadyLocked(const ObjectRoot& root);
   void PushRequeueLocked();
   Extra& ExtraOf(ObjectRoot* root);
+  void GiveExtraLocked(ObjectRoot* root);  // it has none from now on
   void UpdateWantWord(OutPair& pair, int lane);
 
   friend class Lock;
@@ -171,12 +182,16 @@ class Submitter {
   std::deque<QueuedTask> backlog_;
   std::vector<QueuedTask> requeue_;  // taken back or to be retried: pushed once their inputs are there
   std::map<std::uint32_t, std::vector<Pin>> lent_by_dead_;  // until kForgotten: others may still read it
-  std::uint64_t backlog_size_ = 0;  // entries of backlog_ that are still kBacklog
-  std::uint64_t outstanding_ = 0;   // submitted, not ready
+  std::uint64_t backlog_size_ = 0;                          // entries of backlog_ that are still kBacklog
+  std::uint64_t outstanding_ = 0;                           // submitted, not ready
   std::uint32_t wanted_ = 0;
+  std::uint64_t pumps_ = 0;
   std::vector<Root*> to_free_;
   std::vector<std::function<void()>> due_hooks_;
+  std::vector<Extra*> spare_extras_;  // with the room that their vectors have grown
   bool freeing_ = false;
+  std::atomic<bool> should_ease_{false};
+  std::uint64_t ease_above_ = kBacklogEasy;  // twice the backlog after a wait that did not make it shorter
   bool pool_lost_ = false;
 };
 

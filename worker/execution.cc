@@ -1,8 +1,10 @@
 // execute: inputs into the function, its result or exception into a stored form, and inline runs inside Get.
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "runtime/typed/registry.h"
 #include "sheaf/error.h"
 #include "worker/executor.h"
@@ -51,15 +53,17 @@ bool Executor::Gather(const store::TaskRecord& record, IncomingRoot* incoming,
   return true;
 }
 
-bool Executor::GatherOne(const store::DependencyRecord& dependency, IncomingRoot* incoming,
-                         detail::Stored* stored) {
+bool Executor::GatherOne(const store::DependencyRecord& dependency, IncomingRoot* incoming, detail::Stored* stored) {
   runtime::ObjectId id{dependency.client, dependency.slot, dependency.generation};
   std::uint32_t element = dependency.element;
   for (std::uint32_t follow = 0;; ++follow) {
     incoming->copies.emplace_back();
     runtime::PayloadCopy& copy = incoming->copies.back();
     const Probed probed = runtime::Probe(context_, id, &copy);
-    if (probed.state == Probed::kPending) return false;
+    if (probed.state == Probed::kPending) {
+      missing_input_ = probed.bound;
+      return false;
+    }
     if (probed.state == Probed::kValue) {
       const auto* payload = probed.in_place ? probed.in_place : reinterpret_cast<const std::byte*>(copy.data());
       if (probed.in_place) incoming->copies.pop_back();
@@ -87,6 +91,23 @@ bool Executor::GatherOne(const store::DependencyRecord& dependency, IncomingRoot
   }
 }
 
+// What the run took, as the completion says it; 0: nobody looked.
+std::uint32_t Executor::ExecuteTimed(const store::TaskRecord& record, IncomingRoot* incoming,
+                                     std::vector<detail::Stored>& dependencies, Outcome* outcome) {
+  constexpr std::int64_t kSlowNanos = 4'000;
+  Pace& pace = paces_[record.function % paces_.size()];
+  if (!pace.slow && (pace.runs++ & 7) != 0) {
+    Execute(record, incoming, dependencies, outcome);
+    return 0;
+  }
+  const std::int64_t begin = NowNanos();
+  Execute(record, incoming, dependencies, outcome);
+  const std::int64_t took = NowNanos() - begin;
+  pace.slow = took > kSlowNanos;
+  if (outcome->flags & store::kFlagError) return 0;
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(took / store::kTookNanos, 1, store::kTookMax));
+}
+
 void Executor::Execute(const store::TaskRecord& record, IncomingRoot* incoming,
                        std::vector<detail::Stored>& dependencies, Outcome* outcome) {
   ++depth_;
@@ -103,8 +124,8 @@ void Executor::Execute(const store::TaskRecord& record, IncomingRoot* incoming,
   --depth_;
 }
 
-void Executor::Call(const store::TaskRecord& record, IncomingRoot* incoming,
-                    std::vector<detail::Stored>& dependencies, detail::Encoder& result, Outcome* outcome) {
+void Executor::Call(const store::TaskRecord& record, IncomingRoot* incoming, std::vector<detail::Stored>& dependencies,
+                    detail::Encoder& result, Outcome* outcome) {
   const auto fail = [&](std::string_view kind, const std::string& message) {
     result.Clear();
     detail::EncodeRuntimeError(kind, message, {detail::DescribeFunction(record.function), record.attempt}, result);
@@ -132,87 +153,12 @@ void Executor::Call(const store::TaskRecord& record, IncomingRoot* incoming,
     detail::Arguments arguments{detail::Decoder(payload, Pin::Share(incoming)), {}};
     arguments.dependencies.swap(dependencies);
     detail::RequireFunction(record.function, record.digest).run(arguments, result);
+    arguments.dependencies.swap(dependencies);  // its room is used again
   } catch (...) {
     result.Clear();
     outcome->flags = store::kFlagError;
     detail::EncodeException({detail::DescribeFunction(record.function), record.attempt}, result);
   }
-}
-
-// Small payloads travel in the completion itself, larger ones in a block that the result record keeps.
-void Executor::StoreOutcome(detail::Encoder& result, Outcome* outcome) {
-  auto payload = result.payload();
-  outcome->holds = std::move(result.holds());
-  if (payload.size() <= sizeof outcome->payload) {
-    outcome->size = static_cast<std::uint32_t>(payload.size());
-    std::memcpy(outcome->payload.data(), payload.data(), payload.size());
-    return;
-  }
-  const store::OwnBlock block = context_.heap().Allocate(payload.size());
-  if (!block.data) {
-    outcome->holds.clear();
-    outcome->flags = store::kFlagError;
-    detail::Encoder error;
-    detail::EncodeRuntimeError("OutOfMemoryError", "no room for the result", {"", 1}, error);
-    outcome->size = static_cast<std::uint32_t>(std::min(error.payload().size(), sizeof outcome->payload));
-    std::memcpy(outcome->payload.data(), error.payload().data(), outcome->size);
-    return;
-  }
-  std::memcpy(block.data, payload.data(), payload.size());
-  auto* held = new runtime::BlockRoot;
-  held->kind = runtime::kBlockRoot;
-  held->block = block;
-  outcome->holds.push_back(Pin::Share(held));
-  const store::BlockRecord named{{context_.client, block.segment, block.offset}, payload.size()};
-  outcome->size = sizeof named;
-  outcome->flags |= store::kFlagBlockPayload;
-  std::memcpy(outcome->payload.data(), &named, sizeof named);
-}
-
-std::uint32_t Executor::KeepRecord(std::uint32_t submitter, std::vector<Pin> holds) {
-  runtime::Submitter::Lock lock(context_.submitter());
-  if (free_records_.empty()) {
-    records_.emplace_back();
-    free_records_.push_back(static_cast<std::uint32_t>(records_.size()));
-  }
-  const std::uint32_t name = free_records_.back();
-  free_records_.pop_back();
-  records_[name - 1].submitter = submitter;
-  records_[name - 1].holds = std::move(holds);
-  return name;
-}
-
-void Executor::DrainReleasesLocked(InPair& pair) {
-  std::uint32_t name = 0;
-  while (Ring::Take(pair.out->release_ring, limits::kReleaseDepth, pair.out->released, pair.in->release_read,
-                    &pair.release_read, &name)) {
-    if (name == 0 || name > records_.size() || records_[name - 1].submitter != pair.peer) continue;
-    std::vector<Pin> holds;
-    holds.swap(records_[name - 1].holds);
-    records_[name - 1].submitter = 0;
-    free_records_.push_back(name);
-    for (Pin& hold : holds) context_.submitter().DropLocked(std::move(hold));
-  }
-  while (!pair.kept_overflow.empty() &&
-         Ring::Append(pair.in->kept_ring, limits::kKeptDepth, pair.in->kept_released, pair.out->kept_read,
-                      &pair.kept_written, pair.kept_overflow.front()))
-    pair.kept_overflow.pop_front();
-}
-
-void Executor::WriteKeptLocked(InPair& pair, std::uint32_t slot) {
-  pair.kept_overflow.push_back(slot);
-  DrainReleasesLocked(pair);
-}
-
-// Nothing uses the arguments of a task any more. Any thread, under the submitter's lock.
-void Executor::FreeIncoming(IncomingRoot* incoming) {
-  if (incoming->submitter != 0 && incoming->kept) {
-    InPair* pair = pairs_[incoming->region].load(std::memory_order_acquire);
-    if (store::Peer* peer = context_.peers().Find(incoming->submitter)) peer->uses.fetch_sub(1);
-    if (pair && pair->peer == incoming->submitter && !pair->gone.load(std::memory_order_acquire))
-      WriteKeptLocked(*pair, incoming->slot);
-  }
-  delete incoming;
 }
 
 // ---- inside Get -------------------------------------------------------------------------------------------------
@@ -294,7 +240,8 @@ void Executor::GiveBack(InPair& pair) {
   std::uint32_t slot = 0;
   while (Ring::Peek(pair.out->urgent, limits::kUrgentDepth, pair.urgent_next, &slot)) {
     const std::uint32_t position = pair.urgent_next++;
-    Ring::Publish(pair.in->urgent_done[position % limits::kUrgentDepth], position, store::kFlagGivenBack, 0, 0, nullptr);
+    Ring::Publish(pair.in->urgent_done[position % limits::kUrgentDepth], position, store::kFlagGivenBack, 0, 0,
+                  nullptr);
     RingSubmitter(pair, 1, position);
   }
 }

@@ -20,6 +20,9 @@ using runtime::IncomingRoot;
 namespace {
 
 constexpr std::int64_t kIdleSpinNanos = 40'000;
+// While another worker makes the input that is missing. Longer than a wake-up takes: two workers that wait for each other
+// in turns would otherwise both sleep once in every turn, and never come into step again.
+constexpr std::int64_t kStarvedSpinNanos = 200'000;
 
 std::uintptr_t LowestStackAddress() {
   pthread_attr_t attributes;
@@ -35,6 +38,7 @@ std::uintptr_t LowestStackAddress() {
 
 Executor::Executor(runtime::Context& context)
     : context_(context), thread_(std::this_thread::get_id()), stack_low_(LowestStackAddress()) {
+  if (sched_getaffinity(0, sizeof cpus_, &cpus_) != 0) CPU_ZERO(&cpus_);
   context_.submitter().on_incoming_free = [this](IncomingRoot* incoming) { FreeIncoming(incoming); };
   context_.SetRunner(this);
 }
@@ -158,6 +162,7 @@ int Executor::Run() {
     const bool draining = draining_.load(std::memory_order_acquire);
     if (draining && MayLeave()) return 0;
     std::uint32_t ran = 0;
+    missing_input_ = 0;
     const std::uint32_t end = pairs_end_.load(std::memory_order_acquire);
     for (std::uint32_t i = 0; !draining && i < end; ++i) {
       InPair* pair = pairs_[i].load(std::memory_order_acquire);
@@ -174,8 +179,13 @@ int Executor::Run() {
       continue;
     }
     if (idle_since == 0) idle_since = NowNanos();
-    if (NowNanos() - idle_since < kIdleSpinNanos) {
+    const std::int64_t idle = NowNanos() - idle_since;
+    if (idle < kIdleSpinNanos) {
       for (int i = 0; i < 4; ++i) CpuRelax();
+      continue;
+    }
+    if (missing_input_ != 0 && idle < kStarvedSpinNanos) {
+      sched_yield();
       continue;
     }
     Sleep();
@@ -223,8 +233,7 @@ std::uint32_t Executor::LookAt(InPair& pair) {
     EndPair(pair);
     return 0;
   }
-  if (pair.out->released.load(std::memory_order_acquire) != pair.release_read ||
-      (!pair.kept_overflow.empty())) {
+  if (pair.out->released.load(std::memory_order_acquire) != pair.release_read || (!pair.kept_overflow.empty())) {
     runtime::Submitter::Lock lock(context_.submitter());
     DrainReleasesLocked(pair);
   }
@@ -273,6 +282,13 @@ bool Executor::TryLane(InPair& pair, int lane) {
     Publish(pair, lane, position, outcome);
     return true;
   }
+  // The record of the one after the next comes into the cache while this one runs.
+  if (std::uint32_t ahead = 0; Ring::Peek(ring, depth, position + 2, &ahead)) {
+    if (const store::Slot* later = pair.mapped->FindSlot(ahead)) {
+      __builtin_prefetch(&later->task);
+      __builtin_prefetch(reinterpret_cast<const std::byte*>(&later->task) + 64);
+    }
+  }
   // What an entry names stays as it is until we have claimed it or acknowledged its recall.
   const store::TaskRecord& record = slot->task;
   IncomingRoot* incoming = TakeIncoming();
@@ -302,7 +318,8 @@ bool Executor::TryLane(InPair& pair, int lane) {
   }
   static_cast<void>(SHEAF_FAILPOINT("executor.claimed"));
   Outcome outcome;
-  Execute(record, incoming, dependencies, &outcome);
+  const std::uint32_t took = ExecuteTimed(record, incoming, dependencies, &outcome);
+  outcome.flags |= took << store::kTookShift;
   dependencies.clear();
   if (depth_ == 0 && dependencies.capacity() > 0) dependencies.swap(gathered_);
   static_cast<void>(SHEAF_FAILPOINT("executor.before_publish"));
@@ -321,87 +338,6 @@ bool Executor::TryLane(InPair& pair, int lane) {
     spare_incoming_.push_back(incoming);
   }
   return true;
-}
-
-void Executor::Publish(InPair& pair, int lane, std::uint32_t position, Outcome& outcome) {
-  store::Completion& done = store::CompletionAt(*pair.in, lane, position);
-  const std::uint32_t record = outcome.holds.empty() ? 0 : KeepRecord(pair.peer, std::move(outcome.holds));
-  Ring::Publish(done, position, outcome.flags, outcome.size, record, outcome.payload.data());
-  context_.control()->executed.store(++executed_, std::memory_order_relaxed);
-  RingSubmitter(pair, lane, position);
-  context_.RingAwaiting();
-}
-
-void Executor::RingSubmitter(InPair& pair, int lane, std::uint32_t position) {
-  if (!Ring::WaiterMissed(pair.out->want[lane], position + 1, &pair.rung_want[lane])) return;
-  context_.control()->bell.fetch_add(1, std::memory_order_release);
-  FutexWakeAll(context_.control()->bell);
-}
-
-bool Executor::HasWork(bool* starved) {
-  if (draining_.load(std::memory_order_acquire) || has_start_calls_.load(std::memory_order_acquire) ||
-      has_idle_work_.load(std::memory_order_acquire))
-    return true;
-  {
-    runtime::Submitter::Lock lock(context_.submitter());
-    if (context_.submitter().has_backlog()) {
-      if (context_.submitter().RunnableLocked()) return true;
-      *starved = true;
-    }
-  }
-  const std::uint32_t end = pairs_end_.load(std::memory_order_acquire);
-  for (std::uint32_t i = 0; i < end; ++i) {
-    InPair* pair = pairs_[i].load(std::memory_order_acquire);
-    if (!pair || pair->ended) continue;
-    if (pair->gone.load(std::memory_order_acquire)) return true;
-    if (!pair->matched) {
-      if (pair->out->nonce.load(std::memory_order_acquire) == pair->nonce) return true;
-      continue;
-    }
-    if (Ring::RecallIsOpen(*pair->out, pair->cursor)) return true;
-    for (int lane : {1, 0}) {
-      const std::uint32_t position = lane == 0 ? pair->cursor.next : pair->urgent_next;
-      const std::uint32_t depth = store::LaneDepth(lane);
-      const auto* ring = store::Entries(*pair->out, lane);
-      std::uint32_t slot_index = 0;
-      if (!Ring::Peek(ring, depth, position, &slot_index)) continue;
-      const store::Slot* slot = pair->mapped->FindSlot(slot_index);
-      if (!slot || slot->task.dependencies == 0) return true;
-      IncomingRoot* incoming = TakeIncoming();
-      std::vector<detail::Stored> dependencies;
-      const bool ready = Gather(slot->task, incoming, &dependencies);
-      dependencies.clear();
-      incoming->copies.clear();
-      spare_incoming_.push_back(incoming);
-      if (ready) return true;
-      *starved = true;
-    }
-  }
-  return false;
-}
-
-void Executor::Sleep() {
-  std::vector<FutexWord> words;
-  {
-    runtime::Submitter::Lock lock(context_.submitter());
-    context_.CollectBells(&words);
-    ++context_.submitter().local_sleepers;  // a result of our own may make a queued task of ours ready
-  }
-  store::ControlHeader& control = *context_.control();
-  sleep_value_ += 2;
-  control.asleep.store(sleep_value_, std::memory_order_release);
-  context_.BeginAwaiting();
-  FullBarrier();
-  bool starved = false;
-  if (!HasWork(&starved)) {
-    control.starved.store(starved, std::memory_order_relaxed);
-    FutexWaitAny(words, starved ? std::chrono::milliseconds(2) : std::chrono::milliseconds(100));
-  }
-  context_.EndAwaiting();
-  control.asleep.store(0, std::memory_order_release);
-  control.starved.store(0, std::memory_order_relaxed);
-  runtime::Submitter::Lock lock(context_.submitter());
-  --context_.submitter().local_sleepers;
 }
 
 }  // namespace sheaf::worker

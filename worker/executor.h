@@ -5,6 +5,8 @@
 // borrows are guarded by the submitter's lock, because any thread may drop the last pin on them.
 #pragma once
 
+#include <sched.h>
+
 #include <array>
 #include <atomic>
 #include <deque>
@@ -27,10 +29,10 @@ struct InPair {
   store::InRegion* in = nullptr;          // ours
   std::uint32_t region = 0, nonce = 0;
   bool matched = false;
-  Ring::Cursor cursor;                 // lane 0
-  std::uint32_t urgent_next = 0;       // position to look at
+  Ring::Cursor cursor;            // lane 0
+  std::uint32_t urgent_next = 0;  // position to look at
   std::uint64_t rung_want[2] = {0, 0};
-  std::atomic<bool> gone{false};       // the submitter is dead: run nothing more of it
+  std::atomic<bool> gone{false};  // the submitter is dead: run nothing more of it
   bool ended = false;
   // Guarded by the submitter's lock:
   std::uint32_t release_read = 0, kept_written = 0;
@@ -74,14 +76,14 @@ class Executor final : public runtime::TaskRunner {
   void RingSubmitter(InPair& pair, int lane, std::uint32_t position);
   bool Gather(const store::TaskRecord& record, runtime::IncomingRoot* incoming,
               std::vector<detail::Stored>* dependencies);
-  bool GatherOne(const store::DependencyRecord& dependency, runtime::IncomingRoot* incoming,
-                 detail::Stored* stored);
-  void RunClaimed(InPair& pair, int lane, std::uint32_t position, std::uint32_t slot,
-                  const store::TaskRecord& record);
+  bool GatherOne(const store::DependencyRecord& dependency, runtime::IncomingRoot* incoming, detail::Stored* stored);
+  void RunClaimed(InPair& pair, int lane, std::uint32_t position, std::uint32_t slot, const store::TaskRecord& record);
+  std::uint32_t ExecuteTimed(const store::TaskRecord& record, runtime::IncomingRoot* incoming,
+                             std::vector<detail::Stored>& dependencies, Outcome* outcome);
   void Execute(const store::TaskRecord& record, runtime::IncomingRoot* incoming,
                std::vector<detail::Stored>& dependencies, Outcome* outcome);
-  void Call(const store::TaskRecord& record, runtime::IncomingRoot* incoming,
-            std::vector<detail::Stored>& dependencies, detail::Encoder& result, Outcome* outcome);
+  void Call(const store::TaskRecord& record, runtime::IncomingRoot* incoming, std::vector<detail::Stored>& dependencies,
+            detail::Encoder& result, Outcome* outcome);
   void StoreOutcome(detail::Encoder& result, Outcome* outcome);
   void Publish(InPair& pair, int lane, std::uint32_t position, Outcome& outcome);
   std::uint32_t KeepRecord(std::uint32_t submitter, std::vector<detail::Pin> holds);
@@ -94,6 +96,7 @@ class Executor final : public runtime::TaskRunner {
   void RunIdleWork();
   bool RunOwn();  // one of this worker's own queued tasks
   void Sleep();
+  void StepAside();
   bool HasWork(bool* starved);
   bool StackLeft() const;
 
@@ -102,19 +105,28 @@ class Executor final : public runtime::TaskRunner {
   const std::uintptr_t stack_low_;
   std::array<std::atomic<InPair*>, limits::kPairsMax> pairs_{};
   std::atomic<std::uint32_t> pairs_end_{0};
-  std::vector<ResultRecord> records_;       // index + 1 is the name; submitter's lock
+  std::vector<ResultRecord> records_;  // index + 1 is the name; submitter's lock
   std::vector<std::uint32_t> free_records_;
-  std::vector<runtime::IncomingRoot*> spare_incoming_;  // executor thread only
-  std::vector<detail::Stored> gathered_;                // the same; reused from task to task
+  std::vector<runtime::IncomingRoot*> spare_incoming_;                // executor thread only
+  std::vector<detail::Stored> gathered_;                              // the same; reused from task to task
   std::vector<std::unique_ptr<std::vector<std::byte>>> lost_inputs_;  // errors made up for inputs that are gone
   std::mutex idle_mutex_;
   std::vector<std::function<void()>> idle_work_;
   std::vector<std::pair<wire::StartCall, std::string>> start_calls_;
   std::atomic<bool> has_idle_work_{false}, has_start_calls_{false}, draining_{false};
   std::uint32_t sleep_value_ = 1;
+  cpu_set_t cpus_;  // that this process may use
   std::uint64_t executed_ = 0;
-  bool said_blocked_ = false;  // draining: nobody should push here any more
-  int depth_ = 0;  // tasks on this thread's stack
+  // By function, modulo the size. A look at the clock costs as much as a short task: of these every eighth is measured.
+  struct Pace {
+    std::uint8_t runs = 0;
+    bool slow = false;
+  };
+  std::array<Pace, 64> paces_;
+  std::uint64_t missing_input_ = 0;  // home word of the input that Gather found missing, if a worker has its task
+  std::uint64_t awaited_ = 0;        // what HasWork found to be the only thing missing; 0: several, or unknown
+  bool said_blocked_ = false;        // draining: nobody should push here any more
+  int depth_ = 0;                    // tasks on this thread's stack
 };
 
 }  // namespace sheaf::worker

@@ -2,7 +2,7 @@
 // tasks are submitted before their inputs exist and the driver stays out of the way, but is included.
 // -> task.metg_stencil_w<width>.us and the granularity of an empty kernel, task.empty_w<width>.us.
 //
-// Usage: stencil --width W [--workers N]
+// Usage: stencil --width W [--workers N] [--steps N --iterations N]   with --steps one graph only, for a profiler
 #include "bench/metg.h"
 #include "bench/programs/driver.h"
 
@@ -78,6 +78,15 @@ int main(int argc, char** argv) {
   const double ns_per_iteration = bench::NsPerIteration();
   bench::Start(workers);
   bench::WarmUp();
+  if (const auto steps = bench::Flag(argc, argv, "steps", std::int64_t{0}); steps > 0) {
+    const auto iterations = bench::Flag(argc, argv, "iterations", std::int64_t{0});
+    for (int round = 0; round < 5; ++round) {
+      const double us = Run(width, iterations, steps) * 1e6 * workers / static_cast<double>(steps * width);
+      std::printf("granularity %.3f us, kernel %.3f us\n", us,
+                  static_cast<double>(iterations) * ns_per_iteration / 1e3);
+    }
+    return 0;
+  }
   const auto metg = bench::FindMetg(width, workers, ns_per_iteration, [&](std::int64_t iterations, std::int64_t steps) {
     return Run(width, iterations, steps);
   });

@@ -2,10 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <vector>
+
 namespace sheaf::runtime {
 namespace {
 
-constexpr std::int64_t kMillisecond = 1'000'000;
+constexpr std::uint32_t kMillisecond = 1'000'000;
+
+constexpr std::uint32_t kCost = 1000;
+constexpr std::uint32_t kFunction = 7;
 
 DispatchCore WithPairs(int pairs) {
   DispatchCore core;
@@ -13,92 +19,175 @@ DispatchCore WithPairs(int pairs) {
   return core;
 }
 
+// Pushes one task as chosen; kNone if it has to wait.
+DispatchCore::Input Push(DispatchCore& core, std::initializer_list<DispatchCore::Input> inputs, std::uint32_t cost,
+                         std::int64_t now = 0) {
+  const DispatchCore::Choice choice = core.Choose({inputs.begin(), inputs.size()}, cost);
+  if (choice.pair != DispatchCore::kNone) core.OnPushed(choice.pair, choice.start, cost, now);
+  return {choice.pair, choice.start + cost};
+}
+
 // Pushes until the core says that the rest must wait; returns how many it took.
-int Fill(DispatchCore& core, std::int64_t now) {
+int Fill(DispatchCore& core, std::uint32_t cost, std::int64_t now) {
   int pushed = 0;
-  for (int pair = core.Choose(DispatchCore::kNone); pair != DispatchCore::kNone;
-       pair = core.Choose(DispatchCore::kNone)) {
-    core.OnPushed(pair, now);
-    ++pushed;
-  }
+  while (Push(core, {}, cost, now).pair != DispatchCore::kNone) ++pushed;
   return pushed;
 }
 
 TEST(DispatchCore, KeepsTasksInTheBacklogWhileNobodyIsLeased) {
   DispatchCore core;
-  EXPECT_EQ(core.Choose(DispatchCore::kNone), DispatchCore::kNone);
+  EXPECT_EQ(core.Choose({}, kCost).pair, DispatchCore::kNone);
 }
 
 TEST(DispatchCore, SharesTasksEvenlyBetweenWorkers) {
   DispatchCore core = WithPairs(2);
-  Fill(core, 0);
+  Fill(core, 100 * kCost, 0);
   EXPECT_EQ(core.At(0).in_flight, core.At(1).in_flight);
+}
+
+TEST(DispatchCore, SharesTimeNotTasks) {
+  DispatchCore core = WithPairs(2);
+  Push(core, {}, 100 * kCost);
+  for (int i = 0; i < 10; ++i) Push(core, {}, 10 * kCost);
+  EXPECT_EQ(core.At(0).in_flight, 1u);
+  EXPECT_EQ(core.At(1).in_flight, 10u);
 }
 
 TEST(DispatchCore, StaysWithTheWorkerThatIsAwake) {
   DispatchCore core = WithPairs(2);
-  core.OnPushed(1, 0);
-  core.OnConsumed(1, 1, 100);
-  EXPECT_EQ(core.Choose(DispatchCore::kNone), 1);
+  core.OnPushed(1, 0, kCost, 0);
+  core.OnConsumed(1, 1, kCost, 100);
+  EXPECT_EQ(core.Choose({}, kCost).pair, 1);
 }
 
-TEST(DispatchCore, FollowsTheInputUnlessThatQueueGrowsPastTheOthers) {
+TEST(DispatchCore, KeepsAChainOnOneWorker) {
   DispatchCore core = WithPairs(2);
-  core.OnPushed(1, 0);
-  EXPECT_EQ(core.Choose(1), 1);
-  core.OnPushed(1, 0);
-  EXPECT_EQ(core.Choose(1), 0);
+  DispatchCore::Input last = Push(core, {}, kCost);
+  const int pair = last.pair;
+  for (int i = 0; i < 100; ++i) {
+    last = Push(core, {last}, kCost);
+    EXPECT_EQ(last.pair, pair);
+  }
 }
 
-TEST(DispatchCore, DeepensQueuesOfShortTasks) {
-  DispatchCore core = WithPairs(1);
+TEST(DispatchCore, GivesTheTwoTasksOfEachStepToDifferentWorkers) {
+  // A step of training: a task for each rank, which take the state that both ranks made in the step before.
+  DispatchCore core = WithPairs(2);
+  constexpr std::uint32_t kStep = 300'000;
+  DispatchCore::Input a{}, b{};
   std::int64_t now = 0;
-  for (int round = 0; round < 12; ++round) {
-    const int pushed = Fill(core, now);
-    now += pushed * 1000;
-    core.OnConsumed(0, static_cast<std::uint32_t>(pushed), now);
+  for (int step = 0; step < 50; ++step) {
+    const DispatchCore::Input next_a = Push(core, {a, b}, kStep, now), next_b = Push(core, {b, a}, kStep, now);
+    ASSERT_NE(next_a.pair, DispatchCore::kNone);
+    EXPECT_NE(next_a.pair, next_b.pair) << step;
+    now += kStep;
+    if (step > 0) {  // the results of the step before arrive, one worker's sooner than the other's
+      core.OnConsumed(a.pair, 1, kStep, now);
+      core.OnConsumed(b.pair, 1, kStep, now + 20'000);
+    }
+    a = next_a;
+    b = next_b;
   }
-  EXPECT_EQ(core.At(0).depth, limits::kLaneDepth);
 }
 
-TEST(DispatchCore, KeepsQueuesOfLongTasksShort) {
-  DispatchCore core = WithPairs(1);
+TEST(DispatchCore, KeepsTheColumnsOfAStencilNearEachOther) {
+  DispatchCore core = WithPairs(2);
+  constexpr int kWidth = 16, kRows = 400;
+  std::vector<DispatchCore::Input> last(kWidth), next(kWidth);
+  int far = 0, waited = 0;
   std::int64_t now = 0;
-  for (int round = 0; round < 8; ++round) {
-    const int pushed = Fill(core, now);
-    now += pushed * 10 * kMillisecond;
-    core.OnConsumed(0, static_cast<std::uint32_t>(pushed), now);
+  for (int row = 0; row < kRows; ++row) {
+    for (int c = 0; c < kWidth; ++c) {
+      const int l = std::max(c - 1, 0), r = std::min(c + 1, kWidth - 1);
+      const auto place = static_cast<std::size_t>(c);
+      next[place] =
+          row == 0
+              ? Push(core, {}, kCost)
+              : Push(core, {last[static_cast<std::size_t>(l)], last[place], last[static_cast<std::size_t>(r)]}, kCost);
+      waited += next[place].pair == DispatchCore::kNone;
+      if (row >= kRows / 2)
+        for (const int input : {l, r}) far += last[static_cast<std::size_t>(input)].pair != next[place].pair;
+    }
+    last.swap(next);
+    now += kWidth / 2 * kCost;
+    for (const int pair : {0, 1}) {
+      const std::uint32_t done = core.At(pair).in_flight / 2;
+      core.OnConsumed(pair, done, std::int64_t{done} * kCost, now);
+    }
   }
-  EXPECT_EQ(core.At(0).depth, 1u);
+  EXPECT_EQ(waited, 0);
+  EXPECT_LE(far, kRows / 2 * kWidth / 2) << "a quarter of all inputs, at most, come from the other worker";
+}
+
+TEST(DispatchCore, LearnsWhatAFunctionTakesAndQueuesSoMuchTime) {
+  DispatchCore core = WithPairs(1);
+  EXPECT_EQ(core.CostOf(kFunction), DispatchCore::kUnknownNanos);
+  core.Learn(kFunction, 2'000);
+  EXPECT_EQ(core.CostOf(kFunction), 2'000u);
+  EXPECT_EQ(Fill(core, core.CostOf(kFunction), 0), DispatchCore::kQueueNanos / 2'000);
+}
+
+TEST(DispatchCore, BelievesASlowerRunLittleByLittle) {
+  DispatchCore core;
+  core.Learn(kFunction, 1'000);
+  core.Learn(kFunction, 3'000'000);
+  EXPECT_LE(core.CostOf(kFunction), 1'300u);
+  for (int i = 0; i < 60; ++i) core.Learn(kFunction, 3'000'000);
+  EXPECT_GT(core.CostOf(kFunction), 2'900'000u);
+}
+
+TEST(DispatchCore, QueuesNothingBehindALongTask) {
+  DispatchCore core = WithPairs(1);
+  EXPECT_EQ(Fill(core, 10 * kMillisecond, 0), 1);
+}
+
+TEST(DispatchCore, WaitsForTheBestWorkerRatherThanQueueElsewhere) {
+  DispatchCore core = WithPairs(2);
+  DispatchCore::Input last = Push(core, {}, 3 * kMillisecond);
+  Push(core, {}, 10 * kMillisecond);
+  last = Push(core, {last}, kMillisecond);
+  ASSERT_EQ(last.pair, 0);
+  EXPECT_EQ(core.Choose({&last, 1}, 2 * kMillisecond).pair, DispatchCore::kNone);
 }
 
 TEST(DispatchCore, PushesNothingToABlockedPausedOrFullWorker) {
   DispatchCore core = WithPairs(1);
   core.At(0).blocked = true;
-  EXPECT_EQ(core.Choose(DispatchCore::kNone), DispatchCore::kNone);
+  EXPECT_EQ(core.Choose({}, kCost).pair, DispatchCore::kNone);
   core.At(0).blocked = false;
   core.At(0).paused = true;
-  EXPECT_EQ(core.Choose(0), DispatchCore::kNone);
+  EXPECT_EQ(core.Choose({}, kCost).pair, DispatchCore::kNone);
   core.At(0).paused = false;
   core.At(0).full = true;
-  EXPECT_EQ(core.Choose(0), DispatchCore::kNone);
+  EXPECT_EQ(core.Choose({}, kCost).pair, DispatchCore::kNone);
 }
 
-TEST(DispatchCore, RecallsFromABlockedWorkerAtOnce) {
+TEST(DispatchCore, GivesNothingUrgentToWhoIsStuck) {
+  DispatchCore core = WithPairs(2);
+  core.OnPushed(0, 0, kCost, 0);
+  for (int i = 0; i < 3; ++i) core.OnPushed(1, 0, kCost, 0);
+  core.OnConsumed(1, 1, kCost, kMillisecond);
+  EXPECT_EQ(core.ChooseUrgent([](int) { return true; }), 1);
+}
+
+TEST(DispatchCore, RecallsFromABlockedWorkerAtOnceAndOnce) {
   DispatchCore core = WithPairs(1);
-  core.OnPushed(0, 0);
+  core.OnPushed(0, 0, kCost, 0);
   EXPECT_FALSE(core.ShouldRecall(0, 0));
   core.At(0).blocked = true;
   EXPECT_TRUE(core.ShouldRecall(0, 0));
+  core.OnRecalled(0);
+  core.At(0).paused = false;
+  EXPECT_FALSE(core.ShouldRecall(0, 0)) << "nothing was pushed since";
 }
 
 TEST(DispatchCore, RecallsFromBehindALongTaskOnlyWhenAnotherWorkerIsIdle) {
   DispatchCore core = WithPairs(2);
-  core.OnPushed(0, 0);
-  core.OnPushed(0, 0);
-  core.OnPushed(1, 0);
+  core.OnPushed(0, 0, kCost, 0);
+  core.OnPushed(0, 0, kCost, 0);
+  core.OnPushed(1, 0, kCost, 0);
   EXPECT_FALSE(core.ShouldRecall(0, 2 * kMillisecond));
-  core.OnConsumed(1, 1, kMillisecond);
+  core.OnConsumed(1, 1, kCost, kMillisecond);
   EXPECT_TRUE(core.ShouldRecall(0, 2 * kMillisecond));
   EXPECT_FALSE(core.ShouldRecall(0, kMillisecond / 2));
 }
@@ -111,7 +200,7 @@ TEST(DispatchCore, WantsNoMoreWorkersThanTasksOrSlots) {
 
 TEST(DispatchCoreDeathTest, AbortsWhenMoreIsConsumedThanWasPushed) {
   DispatchCore core = WithPairs(1);
-  EXPECT_DEATH(core.OnConsumed(0, 1, 0), "in_flight");
+  EXPECT_DEATH(core.OnConsumed(0, 1, kCost, 0), "in_flight");
 }
 
 }  // namespace

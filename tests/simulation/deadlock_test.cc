@@ -86,6 +86,8 @@ TEST(Deadlock, WorkersThatAllWaitLeaveASlotForWhatTheyWaitFor) {
   options.plan = {{Do({Compute(100 * kMilli)}), {}, {}, 0},
                   {Do({Compute(kMicro)}), {0}, {}, 0},  // not ready: where it waits, its worker dies
                   {waits, {}, {1}, 0},
+                  {waits, {}, {1}, 0},
+                  {waits, {}, {1}, 0},
                   {waits, {}, {1}, 0}};
   options.kills = {{60 * kMilli, 1}};
   ExpectOnlyTheRuleSaves(options, Bug::kBlockedKeepsSlot);
@@ -98,6 +100,18 @@ TEST(Deadlock, AChildIsTakenBackFromBehindATaskThatWaitsForItsParent) {
   options.plan.push_back({ParentWithAChildElsewhere(), {}, {}, 60 * kMilli});
   options.plan.push_back({Do({Compute(20 * kMilli), GetRef(0)}), {}, {2}, 25 * kMilli});
   ExpectOnlyTheRuleSaves(options, Bug::kNoRecallOfBlocked);
+}
+
+// What the simulation has taught: a parent runs its first child inline, and the second, which awaits the first, already
+// heads the other worker's ring; the grandchild that the first waits for lands behind it.
+TEST(Deadlock, AGrandchildIsTakenBackFromBehindAnEntryThatAwaitsItsParent) {
+  int hangs = 0;
+  for (std::uint64_t seed = 1; seed <= 1000 && hangs == 0; ++seed) {
+    Options options = DrawOptions(seed);
+    options.bug = Bug::kNoRecallOfStarved;
+    hangs += RunOnce(options).failure.find("not everything gets done") != std::string::npos;
+  }
+  EXPECT_GT(hangs, 0);
 }
 
 // What the simulation has taught: inside Get a worker runs nothing but its own children. Something newer on top of a

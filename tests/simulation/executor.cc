@@ -42,6 +42,7 @@ std::optional<Time> Executor::LookAround() {
     if (leaves) return std::nullopt;
     self_.memory->blocked.store(1);  // nobody pushes here any more, and what is queued is taken back
   }
+  std::uint32_t starved = 0;
   for (auto& [region, pair] : pairs_) {
     if (pair.ended) continue;
     if (pair.gone) {
@@ -50,12 +51,14 @@ std::optional<Time> Executor::LookAround() {
       continue;
     }
     if (!Matched(pair)) continue;
+    if (std::uint32_t head = 0; Ring::Peek(pair.out->entries, limits::kLaneDepth, pair.cursor.next, &head)) starved = 1;
     if (draining_) {
       GiveBack(pair);
       continue;
     }
     if (TryLane(region, pair, 1) || TryLane(region, pair, 0)) {
       pause_ = 0;
+      self_.memory->starved.store(0);
       return cluster_.world.Chance(1, 2 * kMicro);
     }
     // The rule that it breaks: a head that is not ready keeps nobody else waiting.
@@ -70,6 +73,7 @@ std::optional<Time> Executor::LookAround() {
       return kMicro;
     }
   }
+  self_.memory->starved.store(starved);
   pause_ = std::min<Time>(2 * kMilli, pause_ * 2 + 10 * kMicro);
   return cluster_.world.Chance(pause_ / 2, pause_);
 }

@@ -33,6 +33,7 @@ enum class Bug {
   kIdleKeepsBacklog,       // worker: between tasks it does not run what it has submitted itself
   kDrainsAtOnce,           // worker: asked to stop, it leaves its own tasks behind
   kHeadBlocks,             // worker: waits for the inputs of one head and looks at no other
+  kNoRecallOfStarved,      // submitter: leaves tasks behind an entry that waits for a task of its own process
   kNoRecallOfBlocked,      // submitter: leaves tasks behind a worker that waits inside Get
   kRetryBehindConsumers,   // submitter: what comes back goes to an ordinary lane, whether its inputs are there or not
 };
@@ -83,7 +84,7 @@ struct Task {
 struct Memory {
   std::vector<std::unique_ptr<store::OutRegion>> outs;
   std::vector<std::unique_ptr<store::InRegion>> ins;
-  std::atomic<std::uint32_t> blocked{0};
+  std::atomic<std::uint32_t> blocked{0}, starved{0};
   bool forgotten = false;
 };
 

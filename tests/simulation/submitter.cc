@@ -9,6 +9,8 @@ using runtime::DispatchCore;
 using store::HomeKind;
 using store::HomeWord;
 
+constexpr std::uint32_t kCost = 200'000;  // nanoseconds that every task is expected to take
+
 void Submitter::Submit(Task& task) {
   cluster_.world.Note("submit", self_.id, task.id);
   ++outstanding_;
@@ -17,7 +19,7 @@ void Submitter::Submit(Task& task) {
   for (const auto* list : {&task.dependencies, &task.refs}) self_.refs.insert(list->begin(), list->end());
   task.phase = Phase::kBacklog;
   const bool alone = std::none_of(backlog_.begin(), backlog_.end(), [&](auto id) { return IsBacklog(id); });
-  const int pair = alone ? core_.Choose(DispatchCore::kNone) : DispatchCore::kNone;
+  const int pair = alone ? core_.Choose({}, kCost).pair : DispatchCore::kNone;
   if (pair != DispatchCore::kNone) {
     Push(pair, 0, task);
   } else {
@@ -41,7 +43,7 @@ void Submitter::Push(int index, int lane_index, Task& task) {
   home.position = position;
   task.home.store(home.Pack());
   Ring::Push(lane_index == 0 ? pair.out->entries : pair.out->urgent, depth, position, task.id);
-  core_.OnPushed(index, cluster_.world.now);
+  core_.OnPushed(index, cluster_.world.now, kCost, cluster_.world.now);
   if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= depth;
   cluster_.world.Note(lane_index == 0 ? "push" : "push urgent", self_.id, pair.peer, task.id);
 }
@@ -131,7 +133,7 @@ void Submitter::ConsumeLane(int index, int lane_index) {
     slot = kTakenBack;
     ++count;
   }
-  if (count > 0) core_.OnConsumed(index, count, cluster_.world.now);
+  if (count > 0) core_.OnConsumed(index, count, std::int64_t{count} * kCost, cluster_.world.now);
   if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= depth;
 }
 
@@ -153,7 +155,7 @@ void Submitter::TakeBack(int index, std::uint32_t from, std::uint32_t end) {
     slot = kTakenBack;
     ++count;
   }
-  core_.OnTakenBack(index, count);
+  core_.OnTakenBack(index, count, std::int64_t{count} * kCost);
 }
 
 void Submitter::PeerGone(Client peer) {
@@ -212,11 +214,10 @@ void Submitter::PushRequeue() {
     if (!IsBacklog(id)) continue;
     int best = DispatchCore::kNone;
     if (InputsReady(cluster_.TaskOf(id))) {
-      for (const auto& [index, pair] : pairs_) {
-        if (core_.At(index).blocked) continue;
-        if (pair.lanes[1].tail - pair.lanes[1].head >= limits::kUrgentDepth) continue;
-        if (best == DispatchCore::kNone || core_.At(index).in_flight < core_.At(best).in_flight) best = index;
-      }
+      best = core_.ChooseUrgent([&](int index) {
+        const Lane& urgent = pairs_.at(index).lanes[1];
+        return urgent.tail - urgent.head < limits::kUrgentDepth;
+      });
     }
     if (best == DispatchCore::kNone) {
       later.push_back(id);
@@ -230,7 +231,7 @@ void Submitter::PushRequeue() {
 void Submitter::PushBacklog() {
   while (!backlog_.empty()) {
     if (IsBacklog(backlog_.front())) {
-      const int pair = core_.Choose(DispatchCore::kNone);
+      const int pair = core_.Choose({}, kCost).pair;
       if (pair == DispatchCore::kNone) return;
       Push(pair, 0, cluster_.TaskOf(backlog_.front()));
     }
@@ -254,6 +255,7 @@ void Submitter::Pump() {
     const bool blocked = pair.memory->blocked.load() != 0;
     blocked_changed |= blocked != core_.At(index).blocked;
     core_.At(index).blocked = blocked;
+    core_.At(index).starved = pair.memory->starved.load() != 0;
   }
   PushRequeue();
   PushBacklog();
@@ -264,9 +266,12 @@ void Submitter::Pump() {
   }
   for (auto& [index, pair] : pairs_) {
     if (cluster_.options.bug == Bug::kNoRecallOfBlocked && core_.At(index).blocked) continue;
-    if (!pair.matched || !core_.ShouldRecall(index, cluster_.world.now)) continue;
+    if (!pair.matched ||
+        !core_.ShouldRecall(index, cluster_.world.now,
+                            self_.memory->blocked.load() != 0 && cluster_.options.bug != Bug::kNoRecallOfStarved))
+      continue;
     if (!Ring::OpenRecall(*pair.out, *pair.in, pair.lanes[0].tail, &pair.recall)) continue;
-    core_.At(index).paused = true;
+    core_.OnRecalled(index);
     TakeBack(index, pair.recall.taken, pair.recall.end);
   }
   PushRequeue();

@@ -134,6 +134,7 @@ class Encoder {
   // Arguments only: the task waits for `ref`; returns the index under which Arguments::Dependency finds it.
   // `unwrap` says how often the value is itself a ref that must be followed and awaited.
   std::uint32_t Depend(const RefCore& ref, std::uint32_t unwrap = 0) {
+    if (dependencies_.capacity() == 0) dependencies_.reserve(8);
     dependencies_.push_back({ref, unwrap});
     return static_cast<std::uint32_t>(dependencies_.size() - 1);
   }
@@ -191,7 +192,7 @@ class Decoder {
     at_ = begin_ + offset;
   }
   std::size_t remaining() const { return static_cast<std::size_t>(end_ - at_); }
-  Block TakeBlock();   // maps the block on first sight of its segment
+  Block TakeBlock();  // maps the block on first sight of its segment
   RefCore TakeRef();
   const Pin& pin() const { return pin_; }
 

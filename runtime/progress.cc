@@ -1,0 +1,54 @@
+#include "runtime/progress.h"
+
+#include "base/barrier.h"
+
+namespace sheaf::runtime {
+
+bool MaySpinLocked(Context& context) {
+  Submitter& submitter = context.submitter();
+  std::uint32_t busy = 1;
+  for (int i = 0; i < submitter.core().size(); ++i)
+    if (submitter.core().At(i).open && submitter.core().At(i).in_flight > 0) ++busy;
+  return busy <= context.cores;
+}
+
+namespace detail_progress {
+
+// The words before the wishes, the wishes before the look: whoever publishes after the look rings.
+void BeginLocked(Context& context, const ObjectRoot* root, Until until, Sleep* sleep) {
+  Submitter& submitter = context.submitter();
+  sleep->words.clear();
+  sleep->targets.clear();
+  sleep->words.push_back({&context.page_bell(), context.page_bell().load(std::memory_order_acquire)});
+  context.AddBell(*context.control(), &sleep->words);
+  for (OutPair* pair : submitter.pairs())
+    if (sleep->words.size() < 122) context.AddBell(*pair->control, &sleep->words);
+  submitter.AddTargetsLocked(root, until == Until::kNext, &sleep->targets);
+  FullBarrier();
+  submitter.PumpLocked();
+  ++submitter.local_sleepers;  // from here on, as nobody else has the lock: what this pump has found rings nobody
+}
+
+void End(Context& context, Sleep* sleep) {
+  Submitter::Lock lock(context.submitter());
+  --context.submitter().local_sleepers;
+  context.submitter().RemoveTargetsLocked(sleep->targets);
+  context.submitter().PumpLocked();
+}
+
+}  // namespace detail_progress
+
+void EaseOff(Context& context) {
+  constexpr std::int64_t kLimitNanos = 1'000'000;
+  Submitter& submitter = context.submitter();
+  std::uint64_t before = 0;
+  context.waiting_threads.fetch_add(1, std::memory_order_release);
+  AwaitProgress(context, nullptr, Until::kHalf, kLimitNanos, [&] {
+    before = submitter.backlog_size();
+    return before <= Submitter::kBacklogEasy / 2;
+  });
+  context.waiting_threads.fetch_sub(1, std::memory_order_release);
+  submitter.Eased(before);
+}
+
+}  // namespace sheaf::runtime

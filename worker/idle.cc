@@ -1,0 +1,107 @@
+// Nothing is ready: a last look that publishers know of, then sleep. docs/dispatch.md, "Sleeping".
+#include <sched.h>
+
+#include <chrono>
+
+#include "base/barrier.h"
+#include "base/futex.h"
+#include "worker/executor.h"
+
+namespace sheaf::worker {
+
+using runtime::IncomingRoot;
+
+bool Executor::HasWork(bool* starved) {
+  if (draining_.load(std::memory_order_acquire) || has_start_calls_.load(std::memory_order_acquire) ||
+      has_idle_work_.load(std::memory_order_acquire))
+    return true;
+  {
+    runtime::Submitter::Lock lock(context_.submitter());
+    if (context_.submitter().has_backlog()) {
+      if (context_.submitter().RunnableLocked()) return true;
+      *starved = true;
+    }
+  }
+  awaited_ = 0;
+  std::uint32_t missing = *starved ? 1 : 0;  // what our own tasks wait for may be anything
+  const std::uint32_t end = pairs_end_.load(std::memory_order_acquire);
+  for (std::uint32_t i = 0; i < end; ++i) {
+    InPair* pair = pairs_[i].load(std::memory_order_acquire);
+    if (!pair || pair->ended) continue;
+    if (pair->gone.load(std::memory_order_acquire)) return true;
+    if (!pair->matched) {
+      if (pair->out->nonce.load(std::memory_order_acquire) == pair->nonce) return true;
+      continue;
+    }
+    if (Ring::RecallIsOpen(*pair->out, pair->cursor)) return true;
+    for (int lane : {1, 0}) {
+      const std::uint32_t position = lane == 0 ? pair->cursor.next : pair->urgent_next;
+      const std::uint32_t depth = store::LaneDepth(lane);
+      const auto* ring = store::Entries(*pair->out, lane);
+      std::uint32_t slot_index = 0;
+      if (!Ring::Peek(ring, depth, position, &slot_index)) continue;
+      const store::Slot* slot = pair->mapped->FindSlot(slot_index);
+      if (!slot || slot->task.dependencies == 0) return true;
+      IncomingRoot* incoming = TakeIncoming();
+      std::vector<detail::Stored> dependencies;
+      const bool ready = Gather(slot->task, incoming, &dependencies);
+      dependencies.clear();
+      incoming->copies.clear();
+      spare_incoming_.push_back(incoming);
+      if (ready) return true;
+      *starved = true;
+      awaited_ = missing++ == 0 ? missing_input_ : 0;
+    }
+  }
+  return false;
+}
+
+// Whoever rings pulls the sleeper to its own CPU, since the kernel takes the two for a pipe that runs in turns. Workers that
+// take turns on one CPU while another is idle stay there for long, so the younger one leaves.
+void Executor::StepAside() {
+  const int cpu = sched_getcpu();
+  if (cpu < 0 || !CPU_ISSET(cpu, &cpus_)) return;
+  const auto own = static_cast<std::uint32_t>(cpu) + 1;
+  context_.control()->cpu.store(own, std::memory_order_relaxed);
+  bool shared = false;
+  context_.peers().ForEach([&](store::Peer& peer) {
+    const auto* control = peer.control();
+    shared |= control && control->cpu.load(std::memory_order_relaxed) == own &&
+              control->asleep.load(std::memory_order_relaxed) == 0 &&
+              store::IndexOf(peer.client()) < store::IndexOf(context_.client);
+  });
+  if (!shared || CPU_COUNT(&cpus_) < 2) return;
+  cpu_set_t others = cpus_;
+  CPU_CLR(cpu, &others);
+  if (sched_setaffinity(0, sizeof others, &others) == 0) sched_setaffinity(0, sizeof cpus_, &cpus_);
+  context_.control()->cpu.store(static_cast<std::uint32_t>(sched_getcpu()) + 1, std::memory_order_relaxed);
+}
+
+void Executor::Sleep() {
+  std::vector<FutexWord> words;
+  {
+    runtime::Submitter::Lock lock(context_.submitter());
+    context_.CollectBells(&words);
+    ++context_.submitter().local_sleepers;  // a result of our own may make a queued task of ours ready
+  }
+  store::ControlHeader& control = *context_.control();
+  sleep_value_ += 2;
+  control.asleep.store(sleep_value_, std::memory_order_release);
+  const std::uint64_t awaited = awaited_;
+  context_.BeginAwaiting(awaited);
+  FullBarrier();
+  bool starved = false;
+  // If it is now another input that is missing, the publishers know the wrong one: look again.
+  if (!HasWork(&starved) && awaited_ == awaited) {
+    control.starved.store(starved, std::memory_order_relaxed);
+    FutexWaitAny(words, starved ? std::chrono::milliseconds(2) : std::chrono::milliseconds(100));
+  }
+  context_.EndAwaiting();
+  StepAside();
+  control.asleep.store(0, std::memory_order_release);
+  control.starved.store(0, std::memory_order_relaxed);
+  runtime::Submitter::Lock lock(context_.submitter());
+  --context_.submitter().local_sleepers;
+}
+
+}  // namespace sheaf::worker

@@ -1,0 +1,109 @@
+// seal: a result becomes visible, and what it and the task's arguments name stays for as long as somebody may read it.
+#include <algorithm>
+#include <cstring>
+
+#include "base/futex.h"
+#include "runtime/typed/registry.h"
+#include "worker/executor.h"
+
+namespace sheaf::worker {
+
+using detail::Pin;
+using runtime::IncomingRoot;
+
+// Small payloads travel in the completion itself, larger ones in a block that the result record keeps.
+void Executor::StoreOutcome(detail::Encoder& result, Outcome* outcome) {
+  auto payload = result.payload();
+  outcome->holds = std::move(result.holds());
+  if (payload.size() <= sizeof outcome->payload) {
+    outcome->size = static_cast<std::uint32_t>(payload.size());
+    std::memcpy(outcome->payload.data(), payload.data(), payload.size());
+    return;
+  }
+  const store::OwnBlock block = context_.heap().Allocate(payload.size());
+  if (!block.data) {
+    outcome->holds.clear();
+    outcome->flags = store::kFlagError;
+    detail::Encoder error;
+    detail::EncodeRuntimeError("OutOfMemoryError", "no room for the result", {"", 1}, error);
+    outcome->size = static_cast<std::uint32_t>(std::min(error.payload().size(), sizeof outcome->payload));
+    std::memcpy(outcome->payload.data(), error.payload().data(), outcome->size);
+    return;
+  }
+  std::memcpy(block.data, payload.data(), payload.size());
+  auto* held = new runtime::BlockRoot;
+  held->kind = runtime::kBlockRoot;
+  held->block = block;
+  outcome->holds.push_back(Pin::Share(held));
+  const store::BlockRecord named{{context_.client, block.segment, block.offset}, payload.size()};
+  outcome->size = sizeof named;
+  outcome->flags |= store::kFlagBlockPayload;
+  std::memcpy(outcome->payload.data(), &named, sizeof named);
+}
+
+void Executor::Publish(InPair& pair, int lane, std::uint32_t position, Outcome& outcome) {
+  store::Completion& done = store::CompletionAt(*pair.in, lane, position);
+  const std::uint32_t record = outcome.holds.empty() ? 0 : KeepRecord(pair.peer, std::move(outcome.holds));
+  Ring::Publish(done, position, outcome.flags, outcome.size, record, outcome.payload.data());
+  context_.control()->executed.store(++executed_, std::memory_order_relaxed);
+  RingSubmitter(pair, lane, position);
+  store::HomeWord bound{store::HomeKind::kBound};  // as the submitter has written it
+  bound.lane = static_cast<std::uint32_t>(lane);
+  bound.worker = store::IndexOf(context_.client);
+  bound.region = pair.region;
+  bound.position = position;
+  context_.RingAwaiting(bound.Pack());
+}
+
+void Executor::RingSubmitter(InPair& pair, int lane, std::uint32_t position) {
+  if (Ring::WaiterMissed(pair.out->want[lane], position + 1, &pair.rung_want[lane]))
+    context_.Ring(store::IndexOf(pair.peer));
+}
+
+std::uint32_t Executor::KeepRecord(std::uint32_t submitter, std::vector<Pin> holds) {
+  runtime::Submitter::Lock lock(context_.submitter());
+  if (free_records_.empty()) {
+    records_.emplace_back();
+    free_records_.push_back(static_cast<std::uint32_t>(records_.size()));
+  }
+  const std::uint32_t name = free_records_.back();
+  free_records_.pop_back();
+  records_[name - 1].submitter = submitter;
+  records_[name - 1].holds = std::move(holds);
+  return name;
+}
+
+void Executor::DrainReleasesLocked(InPair& pair) {
+  std::uint32_t name = 0;
+  while (Ring::Take(pair.out->release_ring, limits::kReleaseDepth, pair.out->released, pair.in->release_read,
+                    &pair.release_read, &name)) {
+    if (name == 0 || name > records_.size() || records_[name - 1].submitter != pair.peer) continue;
+    std::vector<Pin> holds;
+    holds.swap(records_[name - 1].holds);
+    records_[name - 1].submitter = 0;
+    free_records_.push_back(name);
+    for (Pin& hold : holds) context_.submitter().DropLocked(std::move(hold));
+  }
+  while (!pair.kept_overflow.empty() &&
+         Ring::Append(pair.in->kept_ring, limits::kKeptDepth, pair.in->kept_released, pair.out->kept_read,
+                      &pair.kept_written, pair.kept_overflow.front()))
+    pair.kept_overflow.pop_front();
+}
+
+void Executor::WriteKeptLocked(InPair& pair, std::uint32_t slot) {
+  pair.kept_overflow.push_back(slot);
+  DrainReleasesLocked(pair);
+}
+
+// Nothing uses the arguments of a task any more. Any thread, under the submitter's lock.
+void Executor::FreeIncoming(IncomingRoot* incoming) {
+  if (incoming->submitter != 0 && incoming->kept) {
+    InPair* pair = pairs_[incoming->region].load(std::memory_order_acquire);
+    if (store::Peer* peer = context_.peers().Find(incoming->submitter)) peer->uses.fetch_sub(1);
+    if (pair && pair->peer == incoming->submitter && !pair->gone.load(std::memory_order_acquire))
+      WriteKeptLocked(*pair, incoming->slot);
+  }
+  delete incoming;
+}
+
+}  // namespace sheaf::worker
