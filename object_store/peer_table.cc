@@ -66,7 +66,8 @@ std::byte* PeerTable::OpenSegment(Peer& peer, std::uint32_t segment) {
 }
 
 const std::byte* PeerTable::Resolve(const WireLoc& loc, std::uint64_t bytes) {
-  Peer* peer = FindOrAdd(loc.client);
+  Peer* peer = Find(loc.client);
+  if (!peer) peer = FindOrAdd(loc.client);
   if (!peer || loc.segment >= limits::kSegmentsMax) return nullptr;
   std::byte* base = peer->Base(loc.segment);
   if (!base) base = OpenSegment(*peer, loc.segment);
@@ -83,7 +84,8 @@ const ControlHeader* PeerTable::ResolveControl(std::uint32_t client) {
 }
 
 const Slot* PeerTable::ResolveSlot(std::uint32_t client, std::uint32_t slot) {
-  Peer* peer = FindOrAdd(client);
+  Peer* peer = Find(client);
+  if (!peer) peer = FindOrAdd(client);
   if (!peer) return nullptr;
   if (const Slot* found = peer->FindSlot(slot)) return found;
   const std::uint32_t slab = SlabOf(slot);

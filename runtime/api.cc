@@ -65,7 +65,7 @@ Block Decoder::TakeBlock() {
   const store::WireLoc loc{record.loc.client, record.loc.segment, record.loc.offset};
   const std::byte* at = RequireContext().peers().Resolve(loc, record.size);
   if (!at) throw ObjectLostError("a block of this object is gone with the process that made it");
-  return {pin_, at, record.size, record.loc};
+  return {PinForBlock(), at, record.size, record.loc};
 }
 
 RefCore Decoder::TakeRef() {

@@ -70,7 +70,7 @@ bool ValueIsHome(Submitter& submitter, const ObjectRoot& root) {
   return HomeWord::Unpack(submitter.HomeOf(root).word.load(std::memory_order_acquire)).kind == HomeKind::kValue;
 }
 
-void WaitOwn(Context& context, ObjectRoot* root, Duration timeout) {
+[[gnu::noinline]] void WaitOwn(Context& context, ObjectRoot* root, Duration timeout) {
   Submitter& submitter = context.submitter();
   TaskRunner* runner = context.runner();
   const bool on_executor = runner && runner->OnThisThread();
@@ -140,7 +140,7 @@ bool TryForeign(Context& context, ForeignRoot* root, Probed* probed) {
   return true;
 }
 
-Probed WaitForeign(Context& context, ForeignRoot* root, Duration timeout) {
+[[gnu::noinline]] Probed WaitForeign(Context& context, ForeignRoot* root, Duration timeout) {
   Probed probed;
   if (TryForeign(context, root, &probed)) return probed;
   TaskRunner* runner = context.runner();

@@ -83,7 +83,10 @@ RawList TakeRawList(Decoder& from, std::size_t size, std::size_t alignment, bool
   if (kind == kBlockList) {
     Block block = from.TakeBlock();
     if (block.size < bytes) ThrowDamaged("a block is shorter than its list");
-    list = {std::move(block.pin), block.data, count, block.loc, true};
+    list.pin = std::move(block.pin);
+    list.data = block.data;
+    list.loc = block.loc;
+    list.in_block = true;
   } else if (kind == kInlineList) {
     from.Align(std::min(alignment, kInlineAlignmentMax));
     list.pin = from.pin();

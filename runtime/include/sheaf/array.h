@@ -52,10 +52,8 @@ struct ArrayAccess {
     return array.list_;
   }
   template <class T>
-  static Array<T> Make(RawList list) {
-    Array<T> array;
-    array.list_ = std::move(list);
-    return array;
+  static Array<T> Make(RawList&& list) {
+    return Array<T>(std::move(list));
   }
 };
 
@@ -102,6 +100,7 @@ class Array {
                 "use std::vector<T> for anything else");
   static_assert(alignof(T) <= 64, "sheaf: Array<T> is aligned to 64 bytes at most");
   friend struct detail::ArrayAccess;
+  explicit Array(detail::RawList&& list) : list_(std::move(list)) {}
 
   detail::RawList list_;
 };

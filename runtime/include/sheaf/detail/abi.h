@@ -66,8 +66,9 @@ class Pin {
   }
   Pin(const Pin& other) : Pin(Share(other.root_)) {}
   Pin(Pin&& other) noexcept : root_(std::exchange(other.root_, nullptr)) {}
-  Pin& operator=(Pin other) noexcept {
-    std::swap(root_, other.root_);
+  Pin& operator=(const Pin& other) noexcept { return *this = Pin(other); }
+  Pin& operator=(Pin&& other) noexcept {
+    const Pin old = Adopt(std::exchange(root_, std::exchange(other.root_, nullptr)));
     return *this;
   }
   ~Pin() {
@@ -195,9 +196,13 @@ class Decoder {
   Block TakeBlock();  // maps the block on first sight of its segment
   RefCore TakeRef();
   const Pin& pin() const { return pin_; }
+  // One handle only will be read: it may take the pin over, which saves counting it up and down again.
+  void GivePin() { gives_pin_ = true; }
 
  private:
   [[noreturn]] static void ThrowShort();
+  Pin PinForBlock() { return gives_pin_ ? std::move(pin_) : pin_; }
+  bool gives_pin_ = false;
   const std::byte *begin_, *at_, *end_;
   Pin pin_;
 };

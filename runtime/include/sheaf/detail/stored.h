@@ -80,6 +80,7 @@ T DecodeStored(Stored&& stored) {
   Decoder from(stored.payload, std::move(stored.pin));
   std::size_t begin = 0;
   if (stored.element != kWhole) begin = TupleOffset(from, 0, stored.element, 0);
+  if constexpr (kIs<T, Array>) from.GivePin();
   return Load<T>(from, begin);
 }
 
