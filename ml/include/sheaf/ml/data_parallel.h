@@ -8,8 +8,8 @@
 //   state(t, rank 1) --+--> Step(rank 1) --> state(t+1, rank 1)
 //
 // So there is one meeting a step and nothing that one worker does while others wait for it. The update is computed by
-// every rank alike, on the same numbers in the same order: all have the same bits without being sent any. (Tried: each
-// rank updates a part for all, as ZeRO does; two meetings a step cost more than the additions saved, up to a few ranks.)
+// every rank alike, on the same numbers in the same order: all have the same bits without being sent any. (Each rank
+// could update a part for all, as ZeRO does, at the price of a second meeting in every step.)
 // Tasks are chained by refs; the driver submits up to `window` steps ahead and sleeps. A run has the same bits whatever
 // the timing, and whichever worker had to be replaced on the way.
 // Not thread-safe: one thread drives a trainer.
