@@ -95,7 +95,9 @@ bool ValueIsHome(Submitter& submitter, const ObjectRoot& root) {
       Submitter::Lock lock(submitter);
       submitter.PumpLocked();
       if (submitter.FinishedLocked(*root)) return;
-      if (spin_until == 0) spin_until = NowNanos() + (MaySpinLocked(context) ? kSpinNanos : 2'000);
+      // A worker that is asleep and was rung takes longer to wake up than a spin is worth, and may wake up on this very CPU.
+      if (spin_until == 0)
+        spin_until = NowNanos() + (MaySpinLocked(context) && !submitter.WorkerSleepsLocked(*root) ? kSpinNanos : 2'000);
     }
     if (on_executor && pump) {
       if (runner->RunInline(root)) return;

@@ -89,6 +89,12 @@ class Submitter {
 
   // ---- complete, free (completion_reader.cc)
   bool FinishedLocked(const ObjectRoot& root) const { return root.phase == Phase::kReady; }
+  // Whether the worker that has the task has not woken up for it yet.
+  bool WorkerSleepsLocked(const ObjectRoot& root) const {
+    const std::uint8_t index = root.pair.load(std::memory_order_relaxed);
+    return root.phase == Phase::kPushed && index != kNoPair &&
+           PairAt(index).control->asleep.load(std::memory_order_relaxed) != 0;
+  }
   // Without the lock: whether the worker has published the result of a pushed task (or it was consumed).
   bool LooksFinished(const ObjectRoot& root) const;
   void AddTargetsLocked(const ObjectRoot* root, bool next, std::vector<std::pair<Lane*, std::uint32_t>>* added);
