@@ -121,14 +121,16 @@ double Seconds(const F& f) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// The same loop with one worker, and the library's trainer, for a moment each.
+// The same loop with one worker, and the library's trainer, for a moment each, once they are warm.
 void Compare(const ml::Mlp& model, const demo::Data& data, const demo::Options& options, double rate_of_all) {
   const auto quiet = [](std::int64_t) {};
   const std::int64_t steps = std::min<std::int64_t>(400, static_cast<std::int64_t>(data.train_rows / options.batch));
   Trainer one(model, {data.train[0]}, data.train_rows, options.batch, 1);
+  one.Run(steps / 8, quiet);
   const double one_rate =
       static_cast<double>(steps) * static_cast<double>(options.batch) / Seconds([&] { one.Run(steps, quiet); });
   ml::DataParallel<ml::Mlp> trainer(model, data.train, {.batch = options.batch, .sgd = {.rate = kRate}, .seed = kSeed});
+  trainer.Run(steps / 8);
   const double trainer_rate = static_cast<double>(steps) * static_cast<double>(trainer.samples_per_step()) /
                               Seconds([&] { trainer.Run(steps); });
   std::printf("speed: %zu workers %.0f samples/s, 1 worker %.0f (%.2fx); ml::DataParallel %.0f\n", options.workers,
