@@ -27,13 +27,15 @@ void Submitter::ConsumeLocked(int index) {
     if (pair.in->nonce.load(std::memory_order_acquire) != pair.nonce) return;
     pair.matched = true;
   }
+  // Read before the completions: whatever ended until then belongs to a task whose completion is seen below.
+  const std::uint32_t kept = pair.in->kept_released.load(std::memory_order_acquire);
   std::uint32_t before = core_.At(index).in_flight;
   if (before > 0 || core_.At(index).paused || core_.At(index).full) {
     ConsumeLaneLocked(index, 1);
     ConsumeLaneLocked(index, 0);
   }
   if (pair.recall.open) SettleRecallLocked(index);
-  ReadKeptLocked(pair);
+  ReadKeptLocked(pair, kept);
   if (!pair.release_overflow.empty()) FlushReleasesLocked(pair);
 }
 
@@ -122,9 +124,10 @@ void Submitter::ReadyLocked(ObjectRoot* root) {
   DropLocked(Pin::Adopt(root));
 }
 
-void Submitter::ReadKeptLocked(OutPair& pair) {
+void Submitter::ReadKeptLocked(OutPair& pair, std::uint32_t until) {
   std::uint32_t slot = 0;
-  while (Ring::Take(pair.in->kept_ring, limits::kKeptDepth, pair.in->kept_released, pair.out->kept_read,
+  while (Ring::After(until, pair.kept_read) &&
+         Ring::Take(pair.in->kept_ring, limits::kKeptDepth, pair.in->kept_released, pair.out->kept_read,
                     &pair.kept_read, &slot)) {
     ObjectRoot* root = slots_.RootOf(slot);
     if (root && root->phase == Phase::kReady && root->extra && root->extra->kept_by == pair.peer) EndBorrowLocked(root);

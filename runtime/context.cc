@@ -305,6 +305,7 @@ void Context::RunHelper() {
       if (NowNanos() - last_busy > kKeepWantNanos) submitter_->LowerWantLocked();
       others_pump = pumped != submitter_->pumps() || waiting_threads.load(std::memory_order_acquire) > 0;
       pumped = submitter_->pumps();
+      submitter_->helper_idle = !busy;
       if (busy && !others_pump) {
         for (OutPair* pair : submitter_->pairs())
           if (words.size() < 120) AddBell(*pair->control, &words);

@@ -144,7 +144,12 @@ class DispatchCore {
     return cost == 0 ? kUnknownNanos : cost;
   }
 
+  void Tick(std::int64_t now) { clock_ = std::max(clock_, now); }  // before a choice, if time may have passed
   std::int64_t clock() const { return clock_; }
+  bool AnyIdle() const {
+    return std::any_of(pairs_.begin(), pairs_.end(),
+                       [](const Pair& at) { return at.open && !at.paused && !at.blocked && at.in_flight == 0; });
+  }
 
   // How many workers are worth having for `outstanding` unfinished tasks.
   static std::uint32_t Want(std::uint64_t outstanding, std::uint32_t slots) {
@@ -167,10 +172,11 @@ class DispatchCore {
   }
 
  private:
-  void Tick(std::int64_t now) { clock_ = std::max(clock_, now); }
-  // Who has made no progress for a time is expected to need as long again.
+  // What is in flight began when the last result came. Who is late is expected to need as long again.
   std::int64_t FreeAt(const Pair& pair) const {
-    return pair.in_flight == 0 ? clock_ : std::max(pair.due, clock_ + std::max(pair.load, clock_ - pair.last_progress));
+    if (pair.in_flight == 0) return clock_;
+    const std::int64_t passed = clock_ - pair.last_progress;
+    return std::max(pair.due, clock_ + (passed < pair.load ? pair.load - passed : passed));
   }
   static bool HasRoom(const Pair& pair, std::uint32_t cost) {
     return !pair.full && pair.in_flight < 512 &&

@@ -1,4 +1,5 @@
 // dispatch: entries on the rings of leased workers, recall of what a worker has not begun, and the wake-up of a sleeper.
+#include <algorithm>
 #include <cstring>
 
 #include "base/barrier.h"
@@ -101,8 +102,8 @@ void Submitter::PushLocked(int index, int lane_index, ObjectRoot* root, std::int
   home.position = position;
   HomeOf(*root).word.store(home.Pack(), std::memory_order_release);
   Ring::Push(store::Entries(*pair.out, lane_index), depth, position, root->slot);
-  root->due = static_cast<std::uint32_t>((start + cost) / 64);
   core_.OnPushed(index, start, cost, core_.At(index).in_flight == 0 ? NowNanos() : 0);
+  root->due = static_cast<std::uint32_t>((std::max(start, core_.clock()) + cost) / 64);
   if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= limits::kLaneDepth;
 }
 
@@ -128,7 +129,8 @@ bool Submitter::IsBehindLocked(const OutPair& pair) const {
   if (!pair.matched) return false;
   const Lane& lane = pair.lanes[0];
   const std::uint32_t next = pair.in->claimed[0].load(std::memory_order_acquire);  // after the look at `asleep`
-  if (!Ring::After(pair.told, next) || pair.told - next > limits::kLaneDepth) return false;
+  // Beyond a lap the place in `slots` is that of a later position.
+  if (!Ring::After(pair.told, next) || lane.tail - next > limits::kLaneDepth) return false;
   return lane.slots[next % limits::kLaneDepth] != kTakenBack;
 }
 
@@ -140,17 +142,38 @@ void Submitter::BellLocked(std::uint32_t index) {
 
 void Submitter::RingLocked() { BellLocked(store::IndexOf(parts_.client)); }
 
+// In submission order. If the front has to wait for a worker while another is idle, tasks further back may pass it: those whose
+// inputs have been pushed, so that whatever a lane holds has its inputs in a lane before it, or done.
 void Submitter::PushBacklogLocked() {
-  while (backlog_size_ > 0 && !backlog_.empty()) {
-    ObjectRoot* root = Waiting(backlog_.front());
-    if (!root) {
-      backlog_.pop_front();
+  constexpr std::size_t kLooks = 64;
+  std::size_t at = 0;
+  while (backlog_size_ > 0 && at < backlog_.size()) {
+    ObjectRoot* root = Waiting(backlog_[at]);
+    if (root && at > 0 && !InputsPushedLocked(*root)) {
+      if (++at > kLooks) return;
       continue;
     }
-    if (!TryPushLocked(root, slots_.SlotOf(*root).task.function)) return;
-    backlog_.pop_front();
-    --backlog_size_;
+    if (root && !TryPushLocked(root, slots_.SlotOf(*root).task.function)) {
+      if (++at > kLooks || !core_.AnyIdle()) return;
+      continue;
+    }
+    if (root) --backlog_size_;
+    if (at == 0) {
+      backlog_.pop_front();
+    } else {
+      backlog_.erase(backlog_.begin() + static_cast<std::ptrdiff_t>(at));
+    }
   }
+}
+
+bool Submitter::InputsPushedLocked(const ObjectRoot& root) const {
+  if (!root.extra) return true;
+  for (const Pin& hold : root.extra->holds) {
+    if (hold.get()->kind != kObjectRoot) continue;
+    const Phase phase = static_cast<const ObjectRoot*>(hold.get())->phase;
+    if (phase != Phase::kPushed && phase != Phase::kReady) return false;
+  }
+  return true;
 }
 
 ObjectRoot* Submitter::Waiting(const QueuedTask& place) const {
@@ -293,6 +316,7 @@ void Submitter::PumpLocked() {
     core_.At(i).blocked = blocked;
     core_.At(i).starved = PairAt(i).control->starved.load(std::memory_order_relaxed) != 0;
   }
+  if (backlog_size_ > 0) core_.Tick(NowNanos());
   if (!requeue_.empty()) PushRequeueLocked();
   if (backlog_size_ > requeue_.size()) PushBacklogLocked();
   if (outstanding_ == 0) return;

@@ -223,10 +223,14 @@ detail::Stored FetchObject(Context& context, const RefCore& ref, Duration timeou
     if (!ValueIsHome(context.submitter(), *object)) WaitOwn(context, object, timeout);
     const store::HomeSlot& home = context.submitter().HomeOf(*object);
     const HomeWord word = HomeWord::Unpack(home.word.load(std::memory_order_acquire));
-    if ((word.flags & store::kFlagError) && home.size == 0 && object->extra) {
-      const auto& error = object->extra->private_error;
-      return MakeStored(context, word.flags, error.data(), static_cast<std::uint32_t>(error.size()), ref.pin,
-                        ref.element);
+    if ((word.flags & store::kFlagError) && home.size == 0) {
+      // An error that the store had no room for: such an Extra stays as long as its object.
+      Submitter::Lock lock(context.submitter());
+      if (object->extra && !object->extra->private_error.empty()) {
+        const auto& error = object->extra->private_error;
+        return MakeStored(context, word.flags, error.data(), static_cast<std::uint32_t>(error.size()), ref.pin,
+                          ref.element);
+      }
     }
     return MakeStored(context, word.flags, home.payload, home.size, ref.pin, ref.element);
   }

@@ -1,6 +1,7 @@
 // What the death of another process means for us as a submitter: docs/dispatch.md, "Death".
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/check.h"
@@ -128,7 +129,11 @@ void Submitter::FailLocked(ObjectRoot* root, std::string_view kind, const std::s
 void Submitter::FailAllLocked(std::string_view kind, const std::string& message) {
   pool_lost_ = true;
   for (int i = 0; i < core_.size(); ++i)
-    if (core_.At(i).open) ConsumeLocked(i);
+    if (core_.At(i).open) {
+      ConsumeLocked(i);
+      for (Lane& lane : PairAt(i).lanes)
+        std::fill(lane.slots.begin(), lane.slots.end(), kTakenBack);  // nothing to expect
+    }
   std::vector<ObjectRoot*> open;
   slots_.ForEachLive([&](ObjectRoot& root) {
     if (root.phase != Phase::kReady && root.phase != Phase::kInline) open.push_back(&root);

@@ -39,7 +39,7 @@ void End(Context& context, Sleep* sleep);
 
 template <class Enough>
 void AwaitProgress(Context& context, const ObjectRoot* root, Until until, std::int64_t limit, Enough enough) {
-  thread_local detail_progress::Sleep sleep;
+  detail_progress::Sleep sleep;
   bool stay = false;
   {
     Submitter::Lock lock(context.submitter());

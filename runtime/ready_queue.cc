@@ -4,6 +4,7 @@
 #include <deque>
 #include <list>
 #include <mutex>
+#include <thread>
 
 #include "base/barrier.h"
 #include "base/clock.h"
@@ -18,6 +19,7 @@ class ReadyQueue {
   std::mutex mutex;
   std::deque<std::size_t> ready;
   std::list<std::pair<RefCore, std::size_t>> foreign;  // one consumer: guarded by it, not by the mutex
+  std::size_t hooked = 0, taken = 0;                   // own objects added, and their tokens handed out; one consumer
   std::deque<RefCore> own;                             // submitted order, for waiting on the oldest unfinished
 };
 
@@ -31,6 +33,7 @@ void AddToQueue(const std::shared_ptr<ReadyQueue>& queue, const RefCore& ref, st
     return;
   }
   queue->own.push_back(ref);
+  ++queue->hooked;
   context.submitter().AddHook(static_cast<runtime::ObjectRoot*>(ref.pin.get()), [queue, token] {
     std::lock_guard lock(queue->mutex);
     queue->ready.push_back(token);
@@ -77,6 +80,7 @@ bool NextReady(ReadyQueue& queue, std::size_t* token, Duration timeout) {
       if (!queue.ready.empty()) {
         *token = queue.ready.front();
         queue.ready.pop_front();
+        ++queue.taken;
         return true;
       }
     }
@@ -91,7 +95,11 @@ bool NextReady(ReadyQueue& queue, std::size_t* token, Duration timeout) {
       std::lock_guard lock(queue.mutex);
       if (!queue.ready.empty()) continue;
     }
-    if (queue.own.empty() && queue.foreign.empty()) return false;
+    if (queue.own.empty() && queue.foreign.empty()) {
+      if (queue.taken == queue.hooked) return false;
+      std::this_thread::yield();  // ready, and the thread that found it so has yet to run its hook
+      continue;
+    }
     Duration left = kForever;
     if (timeout != kForever) {
       left = timeout - Duration(NowNanos() - start);

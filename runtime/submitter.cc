@@ -20,7 +20,11 @@ Submitter::Lock::~Lock() {
   std::vector<std::function<void()>> hooks;
   hooks.swap(submitter_.due_hooks_);
   lock_.unlock();
+  ++running_hooks;
   for (auto& hook : hooks) hook();
+  --running_hooks;
+  lock_.lock();
+  if (submitter_.local_sleepers > 0) submitter_.RingLocked();  // what a hook has delivered may be awaited
 }
 
 ObjectRoot* Submitter::AllocateLocked() {
@@ -144,6 +148,7 @@ RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::
     if (active_.size() < parts_.slots) WantLocked();
     return {std::move(ref), detail::kWhole};
   }
+  if (std::exchange(helper_idle, false)) RingLocked();
   root->phase = Phase::kBacklog;
   backlog_.push_back(Place(*root));
   ++backlog_size_;

@@ -135,7 +135,9 @@ class Submitter {
   // Of short tasks: so many may wait here before the submitting thread lets the workers catch up (progress.h).
   static constexpr std::uint64_t kBacklogEasy = 256;
   static constexpr std::uint32_t kShortNanos = 20'000;
-  bool ShouldEase() const { return should_ease_.load(std::memory_order_relaxed); }
+  bool ShouldEase() const { return should_ease_.load(std::memory_order_relaxed) && running_hooks == 0; }
+  static inline thread_local int running_hooks = 0;  // of this thread; they must not sleep
+  bool helper_idle = false;  // the helper thread sleeps long: ring it when something has to wait; guarded by the mutex
   void Eased(std::uint64_t before);  // after a wait that began with so many in the backlog
   std::vector<OutPair*>& pairs() { return active_; }
   OutPair& PairAt(int index) const { return *pairs_[static_cast<std::size_t>(index)].load(std::memory_order_acquire); }
@@ -164,7 +166,7 @@ class Submitter {
   void ReadyLocked(ObjectRoot* root);
   void ReleaseRecordLocked(ObjectRoot* root);
   void FlushReleasesLocked(OutPair& pair);
-  void ReadKeptLocked(OutPair& pair);
+  void ReadKeptLocked(OutPair& pair, std::uint32_t until);
   void EndBorrowLocked(ObjectRoot* root);
   void RetryLocked(OutPair& pair, ObjectRoot* root, bool begun, int status);
   QueuedTask Place(const ObjectRoot& root) const {
@@ -172,6 +174,7 @@ class Submitter {
   }
   ObjectRoot* Waiting(const QueuedTask& place) const;  // nullptr: no longer in a queue
   bool InputsReadyLocked(const ObjectRoot& root);
+  bool InputsPushedLocked(const ObjectRoot& root) const;
   void PushRequeueLocked();
   Extra& ExtraOf(ObjectRoot* root);
   void GiveExtraLocked(ObjectRoot* root);  // it has none from now on

@@ -36,7 +36,7 @@ int BecomeChild(const ChildStart& start, pid_t parent, int null_fd, char** argum
   if (syscall(SYS_close_range, first_closed, ~0u, CLOSE_RANGE_CLOEXEC) != 0) return errno;
   if (!start.directory.empty() && chdir(start.directory.c_str()) != 0) return errno;
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD}) {
-    struct sigaction usual {};
+    struct sigaction usual{};
     usual.sa_handler = SIG_DFL;
     sigaction(signal, &usual, nullptr);
   }
@@ -93,8 +93,10 @@ pid_t StartChild(const ChildStart& given, int* error) {
   sigprocmask(SIG_SETMASK, &before, nullptr);
   writing.Reset();
   int failure = 0;
-  if (pid < 0) failure = fork_error;
-  else if (read(reading.get(), &failure, sizeof failure) != sizeof failure) failure = 0;
+  if (pid < 0)
+    failure = fork_error;
+  else if (read(reading.get(), &failure, sizeof failure) != sizeof failure)
+    failure = 0;
   if (failure != 0) {
     *error = failure;
     return -1;  // a child that failed before exec is reaped with the others, as one that nobody knows

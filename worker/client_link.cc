@@ -7,9 +7,13 @@ namespace sheaf {
 bool ClientLink::Send(std::span<const std::byte> bytes, std::span<const int> fds, std::int64_t now) {
   if (queue_.empty()) {
     switch (SendPacket(socket_.get(), bytes, fds, false)) {
-      case PacketResult::kOk: return true;
-      case PacketResult::kAgain: progress_ = now; break;
-      default: return false;
+      case PacketResult::kOk:
+        return true;
+      case PacketResult::kAgain:
+        progress_ = now;
+        break;
+      default:
+        return false;
     }
   }
   overflowed_ = queue_.size() >= kQueueMax || queued_bytes_ + bytes.size() > kQueueBytesMax;
@@ -30,9 +34,12 @@ bool ClientLink::Flush(std::int64_t now) {
     std::vector<int> fds;
     for (const Fd& fd : first.fds) fds.push_back(fd.get());
     switch (SendPacket(socket_.get(), first.bytes, fds, false)) {
-      case PacketResult::kOk: break;
-      case PacketResult::kAgain: return true;
-      default: return false;
+      case PacketResult::kOk:
+        break;
+      case PacketResult::kAgain:
+        return true;
+      default:
+        return false;
     }
     progress_ = now;
     queued_bytes_ -= first.bytes.size();

@@ -225,7 +225,7 @@ bool Executor::WorkWhileWaiting() {
     InPair* pair = pairs_[i].load(std::memory_order_acquire);
     if (!pair || pair->ended || pair->gone.load(std::memory_order_acquire) || !Matched(*pair)) continue;
     GiveBack(*pair);
-    if (pair->out->released.load(std::memory_order_acquire) != pair->release_read) {
+    if (pair->out->released.load(std::memory_order_acquire) != pair->in->release_read.load(std::memory_order_relaxed)) {
       runtime::Submitter::Lock lock(context_.submitter());
       DrainReleasesLocked(*pair);
     }

@@ -1,6 +1,7 @@
 #include "worker/executor.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/resource.h>
 
 #include <cstdio>
@@ -38,7 +39,6 @@ std::uintptr_t LowestStackAddress() {
 
 Executor::Executor(runtime::Context& context)
     : context_(context), thread_(std::this_thread::get_id()), stack_low_(LowestStackAddress()) {
-  if (sched_getaffinity(0, sizeof cpus_, &cpus_) != 0) CPU_ZERO(&cpus_);
   context_.submitter().on_incoming_free = [this](IncomingRoot* incoming) { FreeIncoming(incoming); };
   context_.SetRunner(this);
 }
@@ -233,7 +233,8 @@ std::uint32_t Executor::LookAt(InPair& pair) {
     EndPair(pair);
     return 0;
   }
-  if (pair.out->released.load(std::memory_order_acquire) != pair.release_read || (!pair.kept_overflow.empty())) {
+  if (pair.out->released.load(std::memory_order_acquire) != pair.in->release_read.load(std::memory_order_relaxed) ||
+      pair.kept_waits.load(std::memory_order_relaxed)) {
     runtime::Submitter::Lock lock(context_.submitter());
     DrainReleasesLocked(pair);
   }

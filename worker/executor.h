@@ -5,8 +5,6 @@
 // borrows are guarded by the submitter's lock, because any thread may drop the last pin on them.
 #pragma once
 
-#include <sched.h>
-
 #include <array>
 #include <atomic>
 #include <deque>
@@ -37,6 +35,7 @@ struct InPair {
   // Guarded by the submitter's lock:
   std::uint32_t release_read = 0, kept_written = 0;
   std::deque<std::uint32_t> kept_overflow;
+  std::atomic<bool> kept_waits{false};  // kept_overflow has something: for a look without the lock
 };
 
 class Executor final : public runtime::TaskRunner {
@@ -115,7 +114,6 @@ class Executor final : public runtime::TaskRunner {
   std::vector<std::pair<wire::StartCall, std::string>> start_calls_;
   std::atomic<bool> has_idle_work_{false}, has_start_calls_{false}, draining_{false};
   std::uint32_t sleep_value_ = 1;
-  cpu_set_t cpus_;  // that this process may use
   std::uint64_t executed_ = 0;
   // By function, modulo the size. A look at the clock costs as much as a short task: of these every eighth is measured.
   struct Pace {

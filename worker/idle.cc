@@ -60,7 +60,7 @@ bool Executor::HasWork(bool* starved) {
 // take turns on one CPU while another is idle stay there for long, so the younger one leaves.
 void Executor::StepAside() {
   const int cpu = sched_getcpu();
-  if (cpu < 0 || !CPU_ISSET(cpu, &cpus_)) return;
+  if (cpu < 0) return;
   const auto own = static_cast<std::uint32_t>(cpu) + 1;
   context_.control()->cpu.store(own, std::memory_order_relaxed);
   bool shared = false;
@@ -70,10 +70,11 @@ void Executor::StepAside() {
               control->asleep.load(std::memory_order_relaxed) == 0 &&
               store::IndexOf(peer.client()) < store::IndexOf(context_.client);
   });
-  if (!shared || CPU_COUNT(&cpus_) < 2) return;
-  cpu_set_t others = cpus_;
+  cpu_set_t all;
+  if (!shared || sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) < 2) return;
+  cpu_set_t others = all;
   CPU_CLR(cpu, &others);
-  if (sched_setaffinity(0, sizeof others, &others) == 0) sched_setaffinity(0, sizeof cpus_, &cpus_);
+  if (sched_setaffinity(0, sizeof others, &others) == 0) sched_setaffinity(0, sizeof all, &all);
   context_.control()->cpu.store(static_cast<std::uint32_t>(sched_getcpu()) + 1, std::memory_order_relaxed);
 }
 

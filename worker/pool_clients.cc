@@ -177,8 +177,8 @@ void PoolServer::Attached(Connection& connection) {
   PoolCore::Actions actions;
   core_->Attached(client, &actions);
   connection.attached = true;
-  void* header = mmap(nullptr, sizeof(store::ControlHeader), PROT_READ, MAP_SHARED,
-                      memory.segments.at(0).readable.get(), 0);
+  void* header =
+      mmap(nullptr, sizeof(store::ControlHeader), PROT_READ, MAP_SHARED, memory.segments.at(0).readable.get(), 0);
   if (header != MAP_FAILED) memory.header = static_cast<const store::ControlHeader*>(header);
   Apply(actions);
   if (memory.spawn == 0) {
@@ -212,39 +212,41 @@ bool PoolServer::StartCall(Connection& connection, const StartCallMessage& messa
 
 void PoolServer::Apply(const PoolCore::Actions& actions) {
   for (const pool::Action& action : actions) {
-    std::visit(
-        Overloaded{
-            [&](const pool::WriteState& a) {
-              SHEAF_FAILPOINT("pool.page.before_write");
-              page_.Write(a.client, a.state);
-              if (a.state == wire::ClientState::kFree) DropMemory(a.client);
-            },
-            [&](const pool::SendGone& a) {
-              SHEAF_FAILPOINT("pool.gone.before_send");
-              if (Connection* to = ConnectionOf(a.to)) Send(*to, Kind::kGone, 0, wire::Gone{{}, a.peer, a.status});
-            },
-            [&](const pool::SendForgotten& a) {
-              if (Connection* to = ConnectionOf(a.to)) Send(*to, Kind::kForgotten, 0, wire::PeerName{{}, a.peer, 0});
-              Tell(lease::PeerForgotten{a.to, a.peer});
-            },
-            [&](const pool::SendSegmentGone& a) {
-              const wire::SegmentName name{{}, a.owner, a.segment, wire::SegmentKind::kLarge, 0, 0};
-              if (Connection* to = ConnectionOf(a.to)) Send(*to, Kind::kSegmentGone, 0, name);
-            },
-            [&](const pool::DropSegment& a) {
-              if (const auto at = memory_.find(a.owner); at != memory_.end()) at->second.segments.erase(a.segment);
-            },
-            [&](const pool::EndWorker& a) {
-              // A message of this round may have found another death and ended the round's clients already.
-              const PoolCore::Client* worker = core_->Find(a.worker);
-              if (!worker) return;
-              const auto job = jobs_.find(worker->job);
-              const bool orphan = job == jobs_.end() || job->second.driver_died;
-              DrainWorker(a.worker, now_ + (orphan ? kDrainOrphan : kDrainJob));
-            },
-            [&](const pool::JobOver& a) { JobOver(a.driver); },
-        },
-        action);
+    std::visit(Overloaded{
+                   [&](const pool::WriteState& a) {
+                     SHEAF_FAILPOINT("pool.page.before_write");
+                     page_.Write(a.client, a.state);
+                     if (a.state == wire::ClientState::kFree) DropMemory(a.client);
+                   },
+                   [&](const pool::SendGone& a) {
+                     SHEAF_FAILPOINT("pool.gone.before_send");
+                     if (Connection* to = ConnectionOf(a.to))
+                       Send(*to, Kind::kGone, 0, wire::Gone{{}, a.peer, a.status});
+                   },
+                   [&](const pool::SendForgotten& a) {
+                     if (Connection* to = ConnectionOf(a.to))
+                       Send(*to, Kind::kForgotten, 0, wire::PeerName{{}, a.peer, 0});
+                     Tell(lease::PeerForgotten{a.to, a.peer});
+                   },
+                   [&](const pool::SendSegmentGone& a) {
+                     const wire::SegmentName name{{}, a.owner, a.segment, wire::SegmentKind::kLarge, 0, 0};
+                     if (Connection* to = ConnectionOf(a.to)) Send(*to, Kind::kSegmentGone, 0, name);
+                   },
+                   [&](const pool::DropSegment& a) {
+                     if (const auto at = memory_.find(a.owner); at != memory_.end())
+                       at->second.segments.erase(a.segment);
+                   },
+                   [&](const pool::EndWorker& a) {
+                     // A message of this round may have found another death and ended the round's clients already.
+                     const PoolCore::Client* worker = core_->Find(a.worker);
+                     if (!worker) return;
+                     const auto job = jobs_.find(worker->job);
+                     const bool orphan = job == jobs_.end() || job->second.driver_died;
+                     DrainWorker(a.worker, now_ + (orphan ? kDrainOrphan : kDrainJob));
+                   },
+                   [&](const pool::JobOver& a) { JobOver(a.driver); },
+               },
+               action);
   }
 }
 

@@ -33,10 +33,11 @@ std::uint64_t PoolCore::FirstBytes() const {
 }
 
 PoolCore::Verdict PoolCore::NoMemory(std::uint64_t bytes) const {
-  return {Refusal::kOutOfMemory,
-          "no room for " + MiB(bytes) + ": " + MiB(used_) + " of the store's " + MiB(config_.budget_bytes) +
-              " are in use. Drop refs that are no longer needed, or give the pool more with --store (SHEAF_STORE for an "
-              "embedded pool)."};
+  return {
+      Refusal::kOutOfMemory,
+      "no room for " + MiB(bytes) + ": " + MiB(used_) + " of the store's " + MiB(config_.budget_bytes) +
+          " are in use. Drop refs that are no longer needed, or give the pool more with --store (SHEAF_STORE for an "
+          "embedded pool)."};
 }
 
 PoolCore::Verdict PoolCore::Add(Role role, ClientId job, const std::uint64_t build[4], ClientId* client,
@@ -93,8 +94,7 @@ bool PoolCore::Attached(ClientId client, Actions* actions) {
 
 // ---- memory -----------------------------------------------------------------------------------------------------
 
-PoolCore::Verdict PoolCore::MakeSegment(ClientId owner, SegmentKind kind, std::uint64_t bytes,
-                                        std::uint32_t* segment) {
+PoolCore::Verdict PoolCore::MakeSegment(ClientId owner, SegmentKind kind, std::uint64_t bytes, std::uint32_t* segment) {
   Client* entry = FindMutable(owner);
   if (!entry || entry->state != ClientState::kAlive || entry->left) return {Refusal::kInvalid, "not attached"};
   if (kind != SegmentKind::kSlab && kind != SegmentKind::kArena && kind != SegmentKind::kLarge) {

@@ -150,9 +150,8 @@ void PoolServer::SpawnWorker(std::uint32_t spawn, ClientId job) {
   spawns_.emplace(spawn, entry);
   const Job& owner = at->second;
   JobDescription description = owner.description;
-  std::erase_if(description.environment, [](const std::string& text) {
-    return text.starts_with(std::string(wire::kWorkerEnvironment) + "=");
-  });
+  std::erase_if(description.environment,
+                [](const std::string& text) { return text.starts_with(std::string(wire::kWorkerEnvironment) + "="); });
   description.environment.push_back(std::string(wire::kWorkerEnvironment) + "=" + std::to_string(spawn));
   std::vector<std::byte> bytes(sizeof(wire::Spawn));
   AppendJobDescription(description, &bytes);
@@ -183,8 +182,10 @@ void PoolServer::ReadSupervisor() {
   while (!ended_) {
     Packet packet;
     switch (ReceivePacket(supervisor_->fd(), limits::kWireBytesMax, false, &packet)) {
-      case PacketResult::kOk: break;
-      case PacketResult::kAgain: return;
+      case PacketResult::kOk:
+        break;
+      case PacketResult::kAgain:
+        return;
       default:
         exit_code_ = 1;  // it ends with all that it started; so do we
         ended_ = true;

@@ -69,8 +69,7 @@ bool PoolServer::Publish(SegmentFds& fds) {
 
 void PoolServer::MakeSegment(Connection& connection, std::uint64_t request, const MakeSegmentMessage& message) {
   Making making{connection.client, 0, request};
-  const PoolCore::Verdict verdict =
-      core_->MakeSegment(connection.client, message.kind, message.bytes, &making.segment);
+  const PoolCore::Verdict verdict = core_->MakeSegment(connection.client, message.kind, message.bytes, &making.segment);
   if (!verdict) return Refuse(connection, request, verdict.why, verdict.text);
   const auto& segment = core_->Find(connection.client)->segments.at(making.segment);
   const char* name = kNames[static_cast<std::size_t>(segment.kind)];

@@ -148,7 +148,8 @@ std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes
       if (header.kind == Kind::kDetach) message.body = DetachMessage{};
       break;
     default:
-      *reason = "a kind of message that clients do not send: " + std::to_string(static_cast<std::uint32_t>(header.kind));
+      *reason =
+          "a kind of message that clients do not send: " + std::to_string(static_cast<std::uint32_t>(header.kind));
       return std::nullopt;
   }
   if (!fits) {

@@ -28,7 +28,7 @@ namespace {
 constexpr std::size_t kUnattachedMax = 128;
 
 std::uint64_t HalfOfMemory() {
-  struct sysinfo info {};
+  struct sysinfo info{};
   sysinfo(&info);
   return std::uint64_t{info.totalram} * info.mem_unit / 2;
 }
@@ -197,8 +197,8 @@ void PoolServer::AcceptAll() {
     const ucred who = PeerOf(socket.get());
     // The directory keeps others out already; this holds even if somebody loosened it.
     if (who.uid != geteuid()) continue;
-    const auto silent = std::count_if(connections_.begin(), connections_.end(),
-                                      [](const auto& at) { return at.second->client == 0; });
+    const auto silent =
+        std::count_if(connections_.begin(), connections_.end(), [](const auto& at) { return at.second->client == 0; });
     if (static_cast<std::size_t>(silent) >= kUnattachedMax) continue;
     AddConnection(std::move(socket), who.pid);
   }
@@ -211,9 +211,13 @@ void PoolServer::ReadConnection(std::uint64_t number) {
     if (!connection) return;
     Packet packet;
     switch (ReceivePacket(connection->link.fd(), limits::kWireBytesMax, false, &packet)) {
-      case PacketResult::kOk: break;
-      case PacketResult::kAgain: return;
-      case PacketResult::kClosed: Closed(*connection); return;
+      case PacketResult::kOk:
+        break;
+      case PacketResult::kAgain:
+        return;
+      case PacketResult::kClosed:
+        Closed(*connection);
+        return;
       case PacketResult::kInvalid:
         Refuse(*connection, 0, wire::Refusal::kInvalid, "a packet that is too long, or with too many descriptors");
         Cut(*connection, "an oversized packet");
@@ -303,8 +307,7 @@ void PoolServer::Timers() {
   for (auto& [number, connection] : connections_) {
     if (connection->closed) continue;
     if (connection->link.stall_deadline() <= now_) Cut(*connection, "it has not read its socket for ten seconds");
-    if (!connection->client && !connection->spawn && number != embedded_ &&
-        connection->opened + kAttachMax <= now_) {
+    if (!connection->client && !connection->spawn && number != embedded_ && connection->opened + kAttachMax <= now_) {
       Cut(*connection, "it does not attach");
     }
   }

@@ -88,6 +88,7 @@ void Executor::DrainReleasesLocked(InPair& pair) {
          Ring::Append(pair.in->kept_ring, limits::kKeptDepth, pair.in->kept_released, pair.out->kept_read,
                       &pair.kept_written, pair.kept_overflow.front()))
     pair.kept_overflow.pop_front();
+  pair.kept_waits.store(!pair.kept_overflow.empty(), std::memory_order_relaxed);
 }
 
 void Executor::WriteKeptLocked(InPair& pair, std::uint32_t slot) {

@@ -175,9 +175,13 @@ void Supervisor::HandlePool() {
   Packet packet;
   // One packet a turn, so that deaths are not kept waiting by a burst of spawns.
   switch (ReceivePacket(link_.fd(), limits::kWireBytesMax + 4096, false, &packet)) {
-    case PacketResult::kOk: break;
-    case PacketResult::kAgain: return;
-    default: link_ = ClientLink(Fd()); return;  // its exit follows
+    case PacketResult::kOk:
+      break;
+    case PacketResult::kAgain:
+      return;
+    default:
+      link_ = ClientLink(Fd());
+      return;  // its exit follows
   }
   wire::Header header;
   if (packet.bytes.size() < sizeof header) return;
@@ -198,8 +202,8 @@ void Supervisor::Spawn(const Packet& packet) {
   wire::Spawn spawn;
   if (packet.bytes.size() < sizeof spawn || packet.fds.size() != 4) return;
   std::memcpy(&spawn, packet.bytes.data(), sizeof spawn);
-  const auto job = ParseJobDescription(std::span(packet.bytes).subspan(sizeof spawn), spawn.argument_count,
-                                       spawn.environment_count);
+  const auto job =
+      ParseJobDescription(std::span(packet.bytes).subspan(sizeof spawn), spawn.argument_count, spawn.environment_count);
   wire::Spawned spawned{};
   spawned.spawn = spawn.spawn;
   if (job) {

@@ -34,8 +34,7 @@ int RunWorker(int, char**, char**) {
   fcntl(wire::kWorkerSocketFd, F_SETFD, FD_CLOEXEC);
   int code = 0;
   try {
-    auto context =
-        runtime::Context::Attach(runtime::UniqueFd(wire::kWorkerSocketFd), wire::Role::kWorker, spawn);
+    auto context = runtime::Context::Attach(runtime::UniqueFd(wire::kWorkerSocketFd), wire::Role::kWorker, spawn);
     runtime::SetCurrentContext(context.get());
     Executor executor(*context);
     context->Start();

@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <mutex>
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "sheaf/sheaf.h"
@@ -50,6 +52,12 @@ int Fan(int n) {
   int total = 0;
   for (auto& ref : refs) total += ref.Get();
   return total;
+}
+
+std::vector<int> SlowPids(std::vector<int> pids) {
+  usleep(20'000);
+  pids.push_back(getpid());
+  return pids;
 }
 
 class TaskTest : public testing::Test {
@@ -116,6 +124,56 @@ TEST_F(TaskTest, ThrowsAtGetWhatTheTaskThrew) {
 TEST_F(TaskTest, NestsTasks) {
   EXPECT_EQ(Remote<SumTo>(50).Get(), 50 * 51 / 2);
   EXPECT_EQ(Remote<Fan>(5000).Get(), 4999 * 5000);
+}
+
+// Long chains side by side: what waits for its own chain's worker keeps no other chain from an idle one.
+TEST_F(TaskTest, RunsChainsOfLongTasksBesideEachOther) {
+  for (int i = 0; i < 4; ++i) Remote<SlowPids>(std::vector<int>{}).Get();  // what it takes is known from here on
+  std::vector<ObjectRef<std::vector<int>>> ends;
+  for (int chain = 0; chain < 2; ++chain) {
+    auto end = Remote<SlowPids>(std::vector<int>{});
+    for (int i = 0; i < 7; ++i) end = Remote<SlowPids>(end);
+    ends.push_back(end);
+  }
+  const auto first = ends[0].Get(), second = ends[1].Get();
+  ASSERT_EQ(first.size() + second.size(), 16u);
+  EXPECT_NE(first.back(), second.back()) << "both chains ended on one worker";
+}
+
+TEST_F(TaskTest, CallbacksMaySubmitManyTasks) {
+  std::mutex mutex;
+  std::vector<ObjectRef<int>> more;
+  std::vector<ObjectRef<int>> first;
+  for (int i = 0; i < 3000; ++i) {
+    first.push_back(Remote<Add>(i, 1));
+    first.back().OnReady([&, i] {
+      auto ref = Remote<Add>(i, 2);
+      std::lock_guard lock(mutex);
+      more.push_back(std::move(ref));
+    });
+  }
+  for (int i = 0; i < 3000; ++i) EXPECT_EQ(first[static_cast<std::size_t>(i)].Get(), i + 1);
+  for (bool all = false; !all;) {
+    std::lock_guard lock(mutex);
+    all = more.size() == 3000;
+  }
+  long sum = 0;
+  for (auto& ref : more) sum += ref.Get();
+  EXPECT_EQ(sum, 2999L * 3000 / 2 + 2 * 3000);
+}
+
+TEST_F(TaskTest, CompletionsHandOutEveryResultThoughOthersPumpToo) {
+  for (int round = 0; round < 20; ++round) {
+    sheaf::Completions<int> completions;
+    for (int i = 0; i < 300; ++i) completions.Add(Remote<Add>(i, 0));
+    std::thread other([] {
+      for (int i = 0; i < 100; ++i) Remote<Add>(i, i).Get();
+    });
+    int seen = 0;
+    while (auto next = completions.Next()) ++seen;
+    other.join();
+    EXPECT_EQ(seen, 300);
+  }
 }
 
 TEST_F(TaskTest, UnwrapsARefOfARef) {

@@ -70,6 +70,13 @@ TEST(DispatchCore, KeepsAChainOnOneWorker) {
   }
 }
 
+TEST(DispatchCore, KeepsAChainThoughItsWorkerHasBeenBusyForAWhile) {
+  DispatchCore core = WithPairs(2);
+  const DispatchCore::Input first = Push(core, {}, 2 * kMillisecond);
+  core.Tick(kMillisecond);  // half of it has passed; the other worker is idle
+  EXPECT_EQ(core.Choose({&first, 1}, kMillisecond).pair, first.pair);
+}
+
 TEST(DispatchCore, GivesTheTwoTasksOfEachStepToDifferentWorkers) {
   // A step of training: a task for each rank, which take the state that both ranks made in the step before.
   DispatchCore core = WithPairs(2);
