@@ -77,6 +77,11 @@ int SlowSquare(int x) {
   return x * x;
 }
 
+int SleepAMinute() {
+  sleep(60);
+  return 0;
+}
+
 class KillTest : public testing::Test {
  protected:
   void SetUp() override { sheaf::Init(); }
@@ -307,6 +312,7 @@ int DriverWhosePoolDies() {
   if (Remote<Square>(2).Get() != 4) return 2;
   std::vector<ObjectRef<int>> refs;
   for (int i = 0; i < 2000; ++i) refs.push_back(Remote<SlowSquare>(i));
+  for (int i = 0; i < 4; ++i) refs.push_back(Remote<SleepAMinute>());  // whatever else has ended by then, these have not
   for (const int supervisor : ChildrenOf(getpid()))
     for (const int child : ChildrenOf(supervisor))
       if (NameOf(child) == "sheaf-pool") kill(child, SIGKILL);
