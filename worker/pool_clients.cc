@@ -304,6 +304,13 @@ void PoolServer::DrainWorker(ClientId worker, Now deadline) {
 }
 
 void PoolServer::ClientDied(ClientId client, std::int32_t status) {
+  if (!core_->Find(client)) return;
+  // What it said before it died counts: above all, which segments it had mapped. Its published results lie in them.
+  if (const auto at = memory_.find(client); at != memory_.end()) {
+    const std::uint64_t number = at->second.connection;
+    if (Connection* connection = FindConnection(number)) connection->spawn = 0;  // it is dead already
+    ReadAll(number);
+  }
   const PoolCore::Client* entry = core_->Find(client);
   if (!entry) return;
   const bool ready = entry->state == wire::ClientState::kAlive;
@@ -311,7 +318,6 @@ void PoolServer::ClientDied(ClientId client, std::int32_t status) {
   if (const auto at = memory_.find(client); at != memory_.end()) {
     at->second.kill_at = INT64_MAX;
     if (Connection* connection = FindConnection(at->second.connection)) {
-      connection->spawn = 0;  // it is dead already
       connection->client = 0;
       Closed(*connection);
     }

@@ -114,6 +114,12 @@ void PoolServer::SegmentMapped(Connection& connection, std::uint32_t segment) {
 }
 
 void PoolServer::OpenSegment(Connection& connection, std::uint64_t request, const OpenSegmentMessage& message) {
+  // Its owner has said that it is mapped before it named it to anybody; but on its own socket, which may be read later.
+  const PoolCore::Client* owner = core_->Find(message.client);
+  const auto named = owner ? owner->segments.find(message.segment) : decltype(owner->segments.find(0)){};
+  if (owner && message.client != connection.client && named != owner->segments.end() && !named->second.sealed) {
+    if (const auto at = memory_.find(message.client); at != memory_.end()) ReadAll(at->second.connection);
+  }
   const PoolCore::Verdict verdict = core_->OpenSegment(connection.client, message.client, message.segment);
   if (!verdict) return Refuse(connection, request, verdict.why, verdict.text);
   const auto& segment = core_->Find(message.client)->segments.at(message.segment);

@@ -234,6 +234,10 @@ void PoolServer::ReadConnection(std::uint64_t number) {
   }
 }
 
+void PoolServer::ReadAll(std::uint64_t number) {
+  for (int turn = 0; turn < 32; ++turn) ReadConnection(number);
+}
+
 bool PoolServer::SendPacketTo(Connection& connection, std::span<const std::byte> bytes, std::span<const int> fds) {
   if (connection.closed) return false;
   if (!connection.link.Send(bytes, fds, now_)) {

@@ -126,6 +126,7 @@ class PoolServer {
   Connection* ConnectionOf(ClientId client);
   void AcceptAll();
   void ReadConnection(std::uint64_t number);
+  void ReadAll(std::uint64_t number);  // what lies in the socket now, or is a few hundred packets at most
   void WatchWritable(Connection& connection);
   void Cut(Connection& connection, std::string_view why);
   void Closed(Connection& connection);
