@@ -151,7 +151,7 @@ struct InRegion {
   std::atomic<std::uint32_t> kept_ring[limits::kKeptDepth];  // slots of tasks whose arguments are no longer used
 };
 
-// Lane 0 holds tasks in submission order, lane 1 is the urgent one.
+// Lane 0 is the ordinary one, lane 1 the urgent one (docs/dispatch.md, "Order in a lane").
 constexpr std::uint32_t LaneDepth(int lane) { return lane == 0 ? limits::kLaneDepth : limits::kUrgentDepth; }
 inline const std::atomic<std::uint64_t>* Entries(const OutRegion& out, int lane) {
   return lane == 0 ? out.entries : out.urgent;

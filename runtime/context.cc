@@ -126,7 +126,7 @@ Context::Context(Attached&& attached)
 
 Context::~Context() {
   stop_.store(true, std::memory_order_release);
-  Ring(store::IndexOf(client));
+  submitter_->Bell(store::IndexOf(client));
   if (helper_.joinable()) helper_.join();
 }
 
@@ -322,12 +322,6 @@ void Context::RunHelper() {
   }
 }
 
-void Context::Ring(std::uint32_t index) {
-  std::atomic<std::uint32_t>& bell = control_->bells[index % store::kBells];
-  bell.fetch_add(1, std::memory_order_release);
-  FutexWakeAll(bell);
-}
-
 void Context::AddBell(const store::ControlHeader& control, std::vector<FutexWord>* words) const {
   const auto& bell = store::BellOf(control, store::IndexOf(client));
   words->push_back({&bell, bell.load(std::memory_order_acquire)});
@@ -369,7 +363,7 @@ void Context::RingAwaiting(std::uint64_t made) {
     if (made != 0 && awaited != 0 && awaited != made && control->awaiting.load(std::memory_order_relaxed) == value)
       return;
     rung.store(value, std::memory_order_relaxed);
-    Ring(store::IndexOf(peer.client()));
+    submitter_->Bell(store::IndexOf(peer.client()));
   });
 }
 

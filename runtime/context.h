@@ -78,8 +78,6 @@ class Context {
   // To call after something became visible that another client's thread may await. `made`: the home word that names the
   // completion; 0: it may be anything.
   void RingAwaiting(std::uint64_t made = 0);
-  // Own bell, for the client with this index.
-  void Ring(std::uint32_t index);
   void AddBell(const store::ControlHeader& control, std::vector<FutexWord>* words) const;
 
  private:

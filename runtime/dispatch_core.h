@@ -69,8 +69,8 @@ class DispatchCore {
   }
   int size() const { return static_cast<int>(pairs_.size()); }
 
-  // For the oldest task of the backlog, which is expected to take `cost`. If the best worker has no room the task waits for
-  // it: what comes after it would only overtake it elsewhere.
+  // For a task that is expected to take `cost`. If the best worker has no room the task waits for it: elsewhere it would only
+  // wait for its inputs, in front of what could run.
   Choice Choose(std::span<const Input> inputs, std::uint32_t cost) const {
     std::int64_t ready = clock_;
     for (const Input& input : inputs) ready = std::max(ready, std::min(input.ready, clock_ + kAheadMax));

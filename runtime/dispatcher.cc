@@ -115,7 +115,7 @@ void Submitter::FlushBellLocked(OutPair& pair) {
   std::uint32_t rung = pair.rung_asleep;
   if (Ring::SleeperMissed(pair.control->asleep, &rung) && !(only_ordinary && IsBehindLocked(pair))) {
     pair.rung_asleep = rung;
-    BellLocked(store::IndexOf(pair.peer));
+    Bell(store::IndexOf(pair.peer));
   }
   pair.told = lane.tail;
   pair.told_urgent = pair.lanes[1].tail;
@@ -134,13 +134,13 @@ bool Submitter::IsBehindLocked(const OutPair& pair) const {
   return lane.slots[next % limits::kLaneDepth] != kTakenBack;
 }
 
-void Submitter::BellLocked(std::uint32_t index) {
+void Submitter::Bell(std::uint32_t index) const {
   std::atomic<std::uint32_t>& bell = parts_.control->bells[index % store::kBells];
   bell.fetch_add(1, std::memory_order_release);
   FutexWakeAll(bell);
 }
 
-void Submitter::RingLocked() { BellLocked(store::IndexOf(parts_.client)); }
+void Submitter::RingLocked() { Bell(store::IndexOf(parts_.client)); }
 
 // In submission order. If the front has to wait for a worker while another is idle, tasks further back may pass it: those whose
 // inputs have been pushed, so that whatever a lane holds has its inputs in a lane before it, or done.
@@ -316,11 +316,11 @@ void Submitter::PumpLocked() {
     core_.At(i).blocked = blocked;
     core_.At(i).starved = PairAt(i).control->starved.load(std::memory_order_relaxed) != 0;
   }
-  if (backlog_size_ > 0) core_.Tick(NowNanos());
-  if (!requeue_.empty()) PushRequeueLocked();
-  if (backlog_size_ > requeue_.size()) PushBacklogLocked();
   if (outstanding_ == 0) return;
   const std::int64_t now = active_.empty() ? 0 : NowNanos();
+  core_.Tick(now);
+  if (!requeue_.empty()) PushRequeueLocked();
+  if (backlog_size_ > requeue_.size()) PushBacklogLocked();
   const bool own_waits = parts_.control->blocked.load(std::memory_order_relaxed) != 0;
   for (int i = 0; i < core_.size(); ++i) {
     if (!core_.At(i).open) continue;

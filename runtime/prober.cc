@@ -66,7 +66,11 @@ Probed Probe(Context& context, const ObjectId& id, PayloadCopy* copy) {
     const auto capacity = static_cast<std::uint32_t>(copy->size());
     switch (Ring::ReadForeign(*in, done, where.position, home.word, word, id.client, &read, copy->data(), capacity)) {
       case Ring::Foreign::kRead:
-        if (read.flags & store::kFlagGivenBack) break;
+        if (read.flags & store::kFlagGivenBack) {
+          if (!creator_dead) break;
+          result.state = Probed::kLost;  // nobody pushes it again
+          return result;
+        }
         result.state = Probed::kValue;
         result.flags = read.flags;
         result.size = read.size;

@@ -142,6 +142,7 @@ class Submitter {
   std::vector<OutPair*>& pairs() { return active_; }
   OutPair& PairAt(int index) const { return *pairs_[static_cast<std::size_t>(index)].load(std::memory_order_acquire); }
   void RingLocked();                                    // own bell: local threads asleep must look
+  void Bell(std::uint32_t index) const;                 // rings for the client with this index; needs no lock
   std::function<void(IncomingRoot*)> on_incoming_free;  // set by the executor
   std::function<bool(ForeignRoot*)> foreign_is_ready;   // set by the context
 
@@ -153,7 +154,6 @@ class Submitter {
   void PushLocked(int pair, int lane, ObjectRoot* root, std::int64_t start, std::uint32_t cost);
   void FlushBellLocked(OutPair& pair);
   bool IsBehindLocked(const OutPair& pair) const;
-  void BellLocked(std::uint32_t index);
   void PushBacklogLocked();
   void WantLocked();
   void RecallLocked(int pair);

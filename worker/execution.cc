@@ -223,9 +223,13 @@ bool Executor::WorkWhileWaiting() {
   const std::uint32_t end = pairs_end_.load(std::memory_order_acquire);
   for (std::uint32_t i = 0; i < end; ++i) {
     InPair* pair = pairs_[i].load(std::memory_order_acquire);
-    if (!pair || pair->ended || pair->gone.load(std::memory_order_acquire) || !Matched(*pair)) continue;
-    GiveBack(*pair);
-    if (pair->out->released.load(std::memory_order_acquire) != pair->in->release_read.load(std::memory_order_relaxed)) {
+    if (!pair || pair->ended || !Matched(*pair)) continue;
+    GiveBack(*pair, 1);
+    if (pair->gone.load(std::memory_order_acquire)) {
+      // Nobody takes lane 0 back any more. The task that waits here may wait for something in it.
+      GiveBack(*pair, 0);
+    } else if (pair->out->released.load(std::memory_order_acquire) !=
+               pair->in->release_read.load(std::memory_order_relaxed)) {
       runtime::Submitter::Lock lock(context_.submitter());
       DrainReleasesLocked(*pair);
     }
@@ -235,14 +239,15 @@ bool Executor::WorkWhileWaiting() {
 
 // This thread will not look at its lanes soon. Nothing of them runs on top of a task that waits: it might itself wait for
 // that task, which then could never go on. What is queued goes back to its submitter, who knows other workers.
-void Executor::GiveBack(InPair& pair) {
+void Executor::GiveBack(InPair& pair, int lane) {
   if (Ring::RecallIsOpen(*pair.out, pair.cursor)) Ring::AcknowledgeRecall(*pair.out, *pair.in, &pair.cursor);
+  std::uint32_t& next = lane == 0 ? pair.cursor.next : pair.urgent_next;
   std::uint32_t slot = 0;
-  while (Ring::Peek(pair.out->urgent, limits::kUrgentDepth, pair.urgent_next, &slot)) {
-    const std::uint32_t position = pair.urgent_next++;
-    Ring::Publish(pair.in->urgent_done[position % limits::kUrgentDepth], position, store::kFlagGivenBack, 0, 0,
-                  nullptr);
-    RingSubmitter(pair, 1, position);
+  while (Ring::Peek(store::Entries(*pair.out, lane), store::LaneDepth(lane), next, &slot)) {
+    const std::uint32_t position = next++;
+    Ring::Publish(store::CompletionAt(*pair.in, lane, position), position, store::kFlagGivenBack, 0, 0, nullptr);
+    RingSubmitter(pair, lane, position);
+    context_.RingAwaiting(BoundHere(pair, lane, position));  // if the submitter is dead, nobody will run it
   }
 }
 

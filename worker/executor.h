@@ -70,13 +70,13 @@ class Executor final : public runtime::TaskRunner {
   std::uint32_t LookAt(InPair& pair);
   static bool Matched(InPair& pair);
   bool TryLane(InPair& pair, int lane);
-  void GiveBack(InPair& pair);
+  void GiveBack(InPair& pair, int lane);
+  std::uint64_t BoundHere(const InPair& pair, int lane, std::uint32_t position) const;
   bool MayLeave();
   void RingSubmitter(InPair& pair, int lane, std::uint32_t position);
   bool Gather(const store::TaskRecord& record, runtime::IncomingRoot* incoming,
               std::vector<detail::Stored>* dependencies);
   bool GatherOne(const store::DependencyRecord& dependency, runtime::IncomingRoot* incoming, detail::Stored* stored);
-  void RunClaimed(InPair& pair, int lane, std::uint32_t position, std::uint32_t slot, const store::TaskRecord& record);
   std::uint32_t ExecuteTimed(const store::TaskRecord& record, runtime::IncomingRoot* incoming,
                              std::vector<detail::Stored>& dependencies, Outcome* outcome);
   void Execute(const store::TaskRecord& record, runtime::IncomingRoot* incoming,

@@ -204,38 +204,40 @@ void PoolServer::AcceptAll() {
   }
 }
 
-void PoolServer::ReadConnection(std::uint64_t number) {
+bool PoolServer::ReadConnection(std::uint64_t number) {
   // A few packets a turn: one busy client does not keep the others waiting.
   for (int turn = 0; turn < 16; ++turn) {
     Connection* connection = FindConnection(number);
-    if (!connection) return;
+    if (!connection) return false;
     Packet packet;
     switch (ReceivePacket(connection->link.fd(), limits::kWireBytesMax, false, &packet)) {
       case PacketResult::kOk:
         break;
       case PacketResult::kAgain:
-        return;
+        return false;
       case PacketResult::kClosed:
         Closed(*connection);
-        return;
+        return false;
       case PacketResult::kInvalid:
         Refuse(*connection, 0, wire::Refusal::kInvalid, "a packet that is too long, or with too many descriptors");
         Cut(*connection, "an oversized packet");
-        return;
+        return false;
     }
     std::string reason;
     auto message = ParseClientMessage(packet.bytes, packet.fds.size(), &reason);
     if (!message) {
       Refuse(*connection, 0, wire::Refusal::kInvalid, reason);
       Cut(*connection, reason);
-      return;
+      return false;
     }
     Handle(*connection, std::move(*message), std::move(packet.fds));
   }
+  return true;
 }
 
 void PoolServer::ReadAll(std::uint64_t number) {
-  for (int turn = 0; turn < 32; ++turn) ReadConnection(number);
+  for (int turn = 0; turn < 32 && ReadConnection(number); ++turn) {
+  }
 }
 
 bool PoolServer::SendPacketTo(Connection& connection, std::span<const std::byte> bytes, std::span<const int> fds) {

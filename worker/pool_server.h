@@ -55,11 +55,11 @@ class PoolServer {
  private:
   using Now = std::int64_t;  // nanoseconds of the monotonic clock
   static constexpr Now kMilli = 1'000'000;
-  static constexpr Now kAttachMax = 30'000 * kMilli;    // a connection that does not attach
-  static constexpr Now kDrainJob = 1'000 * kMilli;      // a worker whose driver said goodbye
-  static constexpr Now kDrainOrphan = 200 * kMilli;     // a worker whose driver died
+  static constexpr Now kAttachMax = 30'000 * kMilli;  // a connection that does not attach
+  static constexpr Now kDrainJob = 1'000 * kMilli;    // a worker whose driver said goodbye
+  static constexpr Now kDrainOrphan = 200 * kMilli;   // a worker whose driver died
   static constexpr Now kViewInterval = 500 * kMilli;
-  static constexpr Now kQuiet = 5 * kMilli;             // nothing to do for so long: prepare
+  static constexpr Now kQuiet = 5 * kMilli;  // nothing to do for so long: prepare
   static constexpr std::size_t kPreparedMax = 8;
   static constexpr std::size_t kStartCallsMax = 64;
   static constexpr std::uint64_t kTagListener = 1, kTagSupervisor = 2, kTagMaker = 3;
@@ -69,12 +69,12 @@ class PoolServer {
     explicit Connection(Fd socket) : link(std::move(socket)) {}
     std::uint64_t number = 0;
     ClientLink link;
-    pid_t pid = 0;              // of the peer: told by the kernel, or by the supervisor for workers
-    std::uint32_t spawn = 0;    // workers: which start this is
-    ClientId client = 0;        // 0: not attached
-    bool attached = false;      // said kAttached
+    pid_t pid = 0;            // of the peer: told by the kernel, or by the supervisor for workers
+    std::uint32_t spawn = 0;  // workers: which start this is
+    ClientId client = 0;      // 0: not attached
+    bool attached = false;    // said kAttached
     Now opened = 0;
-    bool closed = false;        // to be erased at the end of this turn
+    bool closed = false;  // to be erased at the end of this turn
     bool writable_watched = false;
     std::optional<ClientMessage> early;  // a worker's attach that came before the supervisor named its pid
     std::uint64_t detach_request = 0;
@@ -125,8 +125,8 @@ class PoolServer {
   Connection* FindConnection(std::uint64_t number);
   Connection* ConnectionOf(ClientId client);
   void AcceptAll();
-  void ReadConnection(std::uint64_t number);
-  void ReadAll(std::uint64_t number);  // what lies in the socket now, or is a few hundred packets at most
+  bool ReadConnection(std::uint64_t number);  // whether more may lie in the socket
+  void ReadAll(std::uint64_t number);         // what lies in the socket, a few hundred packets at most
   void WatchWritable(Connection& connection);
   void Cut(Connection& connection, std::string_view why);
   void Closed(Connection& connection);
@@ -138,8 +138,8 @@ class PoolServer {
   bool SendPacketTo(Connection& connection, std::span<const std::byte> bytes, std::span<const int> fds);
   // Fills in the header and sends; a client that cannot be sent to is cut.
   template <typename T>
-  void Send(Connection& connection, wire::Kind kind, std::uint64_t request, T message,
-            std::span<const int> fds = {}, std::string_view tail = {});
+  void Send(Connection& connection, wire::Kind kind, std::uint64_t request, T message, std::span<const int> fds = {},
+            std::string_view tail = {});
   void Refuse(Connection& connection, std::uint64_t request, wire::Refusal why, std::string_view text);
 
   // ---- pool_clients.cc

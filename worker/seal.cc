@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/futex.h"
 #include "runtime/typed/registry.h"
 #include "worker/executor.h"
 
@@ -47,17 +46,22 @@ void Executor::Publish(InPair& pair, int lane, std::uint32_t position, Outcome& 
   Ring::Publish(done, position, outcome.flags, outcome.size, record, outcome.payload.data());
   context_.control()->executed.store(++executed_, std::memory_order_relaxed);
   RingSubmitter(pair, lane, position);
-  store::HomeWord bound{store::HomeKind::kBound};  // as the submitter has written it
+  context_.RingAwaiting(BoundHere(pair, lane, position));
+}
+
+// The home word of the task at `position`, as its submitter has written it.
+std::uint64_t Executor::BoundHere(const InPair& pair, int lane, std::uint32_t position) const {
+  store::HomeWord bound{store::HomeKind::kBound};
   bound.lane = static_cast<std::uint32_t>(lane);
   bound.worker = store::IndexOf(context_.client);
   bound.region = pair.region;
   bound.position = position;
-  context_.RingAwaiting(bound.Pack());
+  return bound.Pack();
 }
 
 void Executor::RingSubmitter(InPair& pair, int lane, std::uint32_t position) {
   if (Ring::WaiterMissed(pair.out->want[lane], position + 1, &pair.rung_want[lane]))
-    context_.Ring(store::IndexOf(pair.peer));
+    context_.submitter().Bell(store::IndexOf(pair.peer));
 }
 
 std::uint32_t Executor::KeepRecord(std::uint32_t submitter, std::vector<Pin> holds) {

@@ -128,7 +128,12 @@ TEST_F(TaskTest, NestsTasks) {
 
 // Long chains side by side: what waits for its own chain's worker keeps no other chain from an idle one.
 TEST_F(TaskTest, RunsChainsOfLongTasksBesideEachOther) {
-  for (int i = 0; i < 4; ++i) Remote<SlowPids>(std::vector<int>{}).Get();  // what it takes is known from here on
+  // Until two workers are up; what the function takes is known by then.
+  for (std::vector<int> a, b; a.empty() || a == b;) {
+    const auto one = Remote<SlowPids>(std::vector<int>{}), other = Remote<SlowPids>(std::vector<int>{});
+    a = one.Get();
+    b = other.Get();
+  }
   std::vector<ObjectRef<std::vector<int>>> ends;
   for (int chain = 0; chain < 2; ++chain) {
     auto end = Remote<SlowPids>(std::vector<int>{});

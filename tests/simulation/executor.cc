@@ -108,15 +108,19 @@ bool Executor::TryLane(int region, InPair& pair, int lane) {
   return true;
 }
 
-// This process is not going to look at its lanes soon: what is queued goes back.
+// This process is not going to look at its lanes soon: what is queued goes back. Lane 0 too, if nobody recalls it any more.
 void Executor::GiveBack(InPair& pair) {
-  if (pair.gone || pair.ended || !Matched(pair)) return;
+  if (pair.ended || !Matched(pair)) return;
   if (Ring::RecallIsOpen(*pair.out, pair.cursor)) Ring::AcknowledgeRecall(*pair.out, *pair.in, &pair.cursor);
-  std::uint32_t id = 0;
-  while (Ring::Peek(pair.out->urgent, limits::kUrgentDepth, pair.urgent_next, &id)) {
-    const std::uint32_t position = pair.urgent_next++;
-    Ring::Publish(pair.in->urgent_done[position % limits::kUrgentDepth], position, kFlagGivenBack, 0, 0, nullptr);
-    cluster_.world.Note("give back", self_.id, id);
+  for (const int lane : {1, 0}) {
+    if (lane == 0 && !pair.gone) continue;
+    std::uint32_t& next = lane == 0 ? pair.cursor.next : pair.urgent_next;
+    std::uint32_t id = 0;
+    while (Ring::Peek(store::Entries(*pair.out, lane), store::LaneDepth(lane), next, &id)) {
+      const std::uint32_t position = next++;
+      Ring::Publish(store::CompletionAt(*pair.in, lane, position), position, kFlagGivenBack, 0, 0, nullptr);
+      cluster_.world.Note("give back", self_.id, id);
+    }
   }
 }
 
@@ -178,8 +182,8 @@ Time Executor::WorkWhileWaiting(Frame& frame, std::uint32_t object) {
     cluster_.pool->Send(self_, lease::Blocked{self_.id, true});
   }
   for (auto& [region, pair] : pairs_) {
-    if (pair.gone || pair.ended || !Matched(pair)) continue;
-    if (cluster_.options.bug == Bug::kUrgentOnTop) {
+    if (pair.ended || !Matched(pair)) continue;
+    if (cluster_.options.bug == Bug::kUrgentOnTop && !pair.gone) {
       if (Ring::RecallIsOpen(*pair.out, pair.cursor)) Ring::AcknowledgeRecall(*pair.out, *pair.in, &pair.cursor);
       if (TryLane(region, pair, 1)) return kMicro;
     } else {

@@ -83,9 +83,13 @@ Look Probe(Cluster& cluster, Process& reader, std::uint32_t id) {
                                         : in.urgent_done[home.position % limits::kUrgentDepth];
       std::uint64_t payload[limits::kPayloadInline / 8] = {};
       Ring::Result result;
-      if (Ring::ReadForeign(in, done, home.position, task.home, word, task.creator, &result, payload, 6) ==
-              Ring::Foreign::kRead &&
-          !(result.flags & kFlagGivenBack)) {
+      const bool read = Ring::ReadForeign(in, done, home.position, task.home, word, task.creator, &result, payload,
+                                          6) == Ring::Foreign::kRead;
+      if (read && (result.flags & kFlagGivenBack)) {
+        if (creator_dead) look.what = Look::kLost;
+        return look;
+      }
+      if (read) {
         look.what = Look::kValue;
         look.error = result.flags & store::kFlagError;
         look.value[0] = payload[0];

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "object_store/segment_layout.h"
+#include "runtime/dispatch_core.h"
 #include "tests/simulation/script.h"
 #include "tests/simulation/world.h"
 
@@ -53,6 +54,7 @@ struct Options {
   std::uint64_t seed = 1;
   std::uint32_t slots = 2, extra_workers = 64;
   int drivers = 1, tasks = 20, depth = 2;
+  std::uint32_t cost = 200'000;  // nanoseconds that submitters expect of every task, right or wrong
   int worker_kills = 0, driver_kills = 0, spawn_failures = 0;
   Bug bug = Bug::kNone;
   bool trace = false;
@@ -76,6 +78,8 @@ struct Task {
   // The creator's own.
   Phase phase = Phase::kBacklog;
   int retries = 3, charged = 0;
+  int pair = runtime::DispatchCore::kNone;  // where it was pushed last
+  Time due = 0;
   // The simulation's.
   int runs = 0;
   Client running_on = 0, published_by = 0;

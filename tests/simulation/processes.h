@@ -49,7 +49,10 @@ class Submitter {
   };
   static constexpr std::uint32_t kTakenBack = ~std::uint32_t{0};
 
-  void Push(int index, int lane, Task& task);
+  runtime::DispatchCore::Choice Choose(const Task& task);
+  bool TryPush(Task& task);
+  bool InputsPushed(const Task& task);
+  void Push(int index, int lane, Task& task, Time start);
   void Consume(int index);
   void ConsumeLane(int index, int lane);
   void TakeBack(int index, std::uint32_t from, std::uint32_t end);

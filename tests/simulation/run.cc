@@ -59,6 +59,9 @@ Options DrawOptions(std::uint64_t seed) {
     options.driver_kills = random.OneIn(4) ? 1 : 0;
     options.spawn_failures = random.OneIn(4) ? static_cast<int>(random.Below(4)) : 0;
   }
+  // Deep queues, the usual, or hardly any.
+  constexpr std::uint32_t kCosts[] = {2'000, 200'000, 3'000'000};
+  options.cost = kCosts[random.Below(std::size(kCosts))];
   return options;
 }
 

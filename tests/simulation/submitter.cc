@@ -9,8 +9,6 @@ using runtime::DispatchCore;
 using store::HomeKind;
 using store::HomeWord;
 
-constexpr std::uint32_t kCost = 200'000;  // nanoseconds that every task is expected to take
-
 void Submitter::Submit(Task& task) {
   cluster_.world.Note("submit", self_.id, task.id);
   ++outstanding_;
@@ -19,16 +17,35 @@ void Submitter::Submit(Task& task) {
   for (const auto* list : {&task.dependencies, &task.refs}) self_.refs.insert(list->begin(), list->end());
   task.phase = Phase::kBacklog;
   const bool alone = std::none_of(backlog_.begin(), backlog_.end(), [&](auto id) { return IsBacklog(id); });
-  const int pair = alone ? core_.Choose({}, kCost).pair : DispatchCore::kNone;
-  if (pair != DispatchCore::kNone) {
-    Push(pair, 0, task);
-  } else {
-    backlog_.push_back(task.id);
-  }
+  if (!alone || !TryPush(task)) backlog_.push_back(task.id);
   if (pairs_.size() < cluster_.options.slots) Want();
 }
 
-void Submitter::Push(int index, int lane_index, Task& task) {
+DispatchCore::Choice Submitter::Choose(const Task& task) {
+  std::vector<DispatchCore::Input> inputs;
+  for (const auto id : task.dependencies) {
+    const Task& input = cluster_.TaskOf(id);
+    if (input.creator == self_.id && input.pair != DispatchCore::kNone)
+      inputs.push_back({input.pair, input.phase == Phase::kPushed ? input.due : 0});
+  }
+  return core_.Choose(inputs, cluster_.options.cost);
+}
+
+bool Submitter::TryPush(Task& task) {
+  const DispatchCore::Choice choice = Choose(task);
+  if (choice.pair == DispatchCore::kNone) return false;
+  Push(choice.pair, 0, task, choice.start);
+  return true;
+}
+
+bool Submitter::InputsPushed(const Task& task) {
+  return std::all_of(task.dependencies.begin(), task.dependencies.end(), [&](auto id) {
+    const Task& input = cluster_.TaskOf(id);
+    return input.creator != self_.id || input.phase == Phase::kPushed || input.phase == Phase::kReady;
+  });
+}
+
+void Submitter::Push(int index, int lane_index, Task& task, Time start) {
   OutPair& pair = pairs_.at(index);
   Lane& lane = pair.lanes[lane_index];
   const std::uint32_t depth = lane_index == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
@@ -43,7 +60,9 @@ void Submitter::Push(int index, int lane_index, Task& task) {
   home.position = position;
   task.home.store(home.Pack());
   Ring::Push(lane_index == 0 ? pair.out->entries : pair.out->urgent, depth, position, task.id);
-  core_.OnPushed(index, cluster_.world.now, kCost, cluster_.world.now);
+  core_.OnPushed(index, start, cluster_.options.cost, cluster_.world.now);
+  task.pair = index;
+  task.due = std::max<Time>(start, core_.clock()) + cluster_.options.cost;
   if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= depth;
   cluster_.world.Note(lane_index == 0 ? "push" : "push urgent", self_.id, pair.peer, task.id);
 }
@@ -133,7 +152,7 @@ void Submitter::ConsumeLane(int index, int lane_index) {
     slot = kTakenBack;
     ++count;
   }
-  if (count > 0) core_.OnConsumed(index, count, std::int64_t{count} * kCost, cluster_.world.now);
+  if (count > 0) core_.OnConsumed(index, count, std::int64_t{count} * cluster_.options.cost, cluster_.world.now);
   if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= depth;
 }
 
@@ -155,7 +174,7 @@ void Submitter::TakeBack(int index, std::uint32_t from, std::uint32_t end) {
     slot = kTakenBack;
     ++count;
   }
-  core_.OnTakenBack(index, count, std::int64_t{count} * kCost);
+  core_.OnTakenBack(index, count, std::int64_t{count} * cluster_.options.cost);
 }
 
 void Submitter::PeerGone(Client peer) {
@@ -222,20 +241,27 @@ void Submitter::PushRequeue() {
     if (best == DispatchCore::kNone) {
       later.push_back(id);
     } else {
-      Push(best, 1, cluster_.TaskOf(id));
+      Push(best, 1, cluster_.TaskOf(id), core_.clock());
     }
   }
   requeue_.swap(later);
 }
 
 void Submitter::PushBacklog() {
-  while (!backlog_.empty()) {
-    if (IsBacklog(backlog_.front())) {
-      const int pair = core_.Choose({}, kCost).pair;
-      if (pair == DispatchCore::kNone) return;
-      Push(pair, 0, cluster_.TaskOf(backlog_.front()));
+  for (std::size_t at = 0; at < backlog_.size();) {
+    if (IsBacklog(backlog_[at])) {
+      Task& task = cluster_.TaskOf(backlog_[at]);
+      if (at > 0 && !InputsPushed(task)) {
+        ++at;
+        continue;
+      }
+      if (!TryPush(task)) {
+        if (!core_.AnyIdle()) return;
+        ++at;
+        continue;
+      }
     }
-    backlog_.pop_front();
+    backlog_.erase(backlog_.begin() + static_cast<std::ptrdiff_t>(at));
   }
 }
 
@@ -257,6 +283,7 @@ void Submitter::Pump() {
     core_.At(index).blocked = blocked;
     core_.At(index).starved = pair.memory->starved.load() != 0;
   }
+  core_.Tick(cluster_.world.now);
   PushRequeue();
   PushBacklog();
   if (outstanding_ == 0) {
