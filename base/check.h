@@ -15,10 +15,9 @@ namespace sheaf::detail {
 
 }  // namespace sheaf::detail
 
-#define SHEAF_CHECK(condition) \
-  (__builtin_expect(static_cast<bool>(condition), 1) \
-       ? static_cast<void>(0)                        \
-       : ::sheaf::detail::CheckFailed(#condition, __FILE__, __LINE__))
+#define SHEAF_CHECK(condition)                                              \
+  (__builtin_expect(static_cast<bool>(condition), 1) ? static_cast<void>(0) \
+                                                     : ::sheaf::detail::CheckFailed(#condition, __FILE__, __LINE__))
 
 #ifdef NDEBUG
 #define SHEAF_DCHECK(condition) static_cast<void>(sizeof(static_cast<bool>(condition)))

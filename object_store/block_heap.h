@@ -57,7 +57,7 @@ class BlockHeap {
   Drop drop_;
   mutable std::mutex mutex_;
   std::vector<OwnSegment> arenas_;
-  std::uint64_t bump_ = 0;         // in arenas_.back()
+  std::uint64_t bump_ = 0;  // in arenas_.back()
   std::uint64_t next_arena_ = 1 << 20;
   std::vector<OwnBlock> free_[kClasses];
   std::multimap<std::uint64_t, OwnSegment> idle_large_;  // by size

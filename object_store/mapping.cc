@@ -9,7 +9,7 @@ namespace sheaf::store {
 
 Mapping Mapping::Map(int fd, std::uint64_t bytes, Access access) {
   // A peer names the size; the file decides. Touching past its end would be a SIGBUS.
-  struct stat info {};
+  struct stat info{};
   if (fstat(fd, &info) != 0) return {};
   if (bytes == 0 || static_cast<std::uint64_t>(info.st_size) < bytes) {
     errno = EINVAL;

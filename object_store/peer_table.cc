@@ -78,8 +78,7 @@ const std::byte* PeerTable::Resolve(const WireLoc& loc, std::uint64_t bytes) {
 }
 
 const ControlHeader* PeerTable::ResolveControl(std::uint32_t client) {
-  const auto* header =
-      reinterpret_cast<const ControlHeader*>(Resolve({client, 0, 0}, sizeof(ControlHeader)));
+  const auto* header = reinterpret_cast<const ControlHeader*>(Resolve({client, 0, 0}, sizeof(ControlHeader)));
   return header && header->magic == kControlMagic && header->client == client ? header : nullptr;
 }
 

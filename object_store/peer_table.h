@@ -24,9 +24,7 @@ class Peer {
   explicit Peer(std::uint32_t client) : client_(client) {}
 
   std::uint32_t client() const { return client_; }
-  const ControlHeader* control() const {
-    return reinterpret_cast<const ControlHeader*>(Base(0));
-  }
+  const ControlHeader* control() const { return reinterpret_cast<const ControlHeader*>(Base(0)); }
   std::byte* Base(std::uint32_t segment) const {
     if (segment >= limits::kSegmentsMax) return nullptr;
     const Chunk* chunk = chunks_[segment / kChunk].load(std::memory_order_acquire);
@@ -44,8 +42,8 @@ class Peer {
     return base ? reinterpret_cast<const Slot*>(base) + place : nullptr;
   }
 
-  std::atomic<std::int64_t> uses{0};    // roots and pairs here that name this client; guards kGoneAck
-  std::atomic<bool> gone{false};        // dead: expect nothing new from it
+  std::atomic<std::int64_t> uses{0};  // roots and pairs here that name this client; guards kGoneAck
+  std::atomic<bool> gone{false};      // dead: expect nothing new from it
   std::atomic<bool> acknowledged{false};
 
  private:

@@ -99,10 +99,13 @@ struct BlockRecord {
 };
 struct DependencyRecord {
   std::uint32_t client, slot, generation;
-  std::uint32_t element;  // ~0: the whole object, else one element of a tuple
-  std::uint32_t unwrap;   // how often the value is itself a ref to follow
-  std::uint32_t reserved;
+  std::uint16_t element;  // kWholeElement: the whole object, else one element of a tuple
+  std::uint16_t unwrap;   // how often the value is itself a ref to follow
+  // Written at each push: the object's home word if it was kBound then, else 0. The worker that has run it finds the value in
+  // its own completions, and the home slot's line stays with the submitter.
+  std::uint64_t bound;
 };
+inline constexpr std::uint16_t kWholeElement = 0xffff;
 static_assert(sizeof(BlockRecord) == 24 && sizeof(DependencyRecord) == 24);
 
 // Slot indices name a slab and a place in it.

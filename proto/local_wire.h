@@ -15,20 +15,20 @@ inline constexpr std::uint32_t kVersion = 1;
 
 enum class Kind : std::uint32_t {
   // client -> pool
-  kAttach = 1,        // Attach, tail = job description (driver only); driver sends fds: [executable, stdout, stderr]
-  kAttached = 2,      // Header: control segment, slab and arena are mapped and the header is written
-  kMakeSegment = 3,   // MakeSegment -> kSegmentMade (fd) or kRefused
-  kSegmentMapped = 4, // SegmentName: the writer has mapped it; the pool seals it now. No answer
-  kOpenSegment = 5,   // SegmentName -> kSegmentOpened (fd, read-only) or kRefused
-  kDropSegment = 6,   // SegmentName: own segment, no longer used by anybody. No answer
-  kWant = 7,          // Want: how many workers this client could use now (level, not edge)
-  kReturnWorker = 8,  // PairName: an idle lease given back
-  kBlocked = 9,       // Blocked: the executor waits inside Get (1) or runs again (0)
-  kGoneAck = 10,      // PeerName: nothing of that dead client is in use here any more
-  kStartCall = 11,    // StartCall, tail = stored arguments: run in every worker of the job before its first task
-  kStatus = 12,       // Header -> kStatusReply with a JSON tail; needs no attach
-  kStop = 13,         // Header: drain and exit; needs no attach (same uid) -> kDone
-  kDetach = 14,       // Header: orderly goodbye
+  kAttach = 1,         // Attach, tail = job description (driver only); driver sends fds: [executable, stdout, stderr]
+  kAttached = 2,       // Header: control segment, slab and arena are mapped and the header is written
+  kMakeSegment = 3,    // MakeSegment -> kSegmentMade (fd) or kRefused
+  kSegmentMapped = 4,  // SegmentName: the writer has mapped it; the pool seals it now. No answer
+  kOpenSegment = 5,    // SegmentName -> kSegmentOpened (fd, read-only) or kRefused
+  kDropSegment = 6,    // SegmentName: own segment, no longer used by anybody. No answer
+  kWant = 7,           // Want: how many workers this client could use now (level, not edge)
+  kReturnWorker = 8,   // PairName: an idle lease given back
+  kBlocked = 9,        // Blocked: the executor waits inside Get (1) or runs again (0)
+  kGoneAck = 10,       // PeerName: nothing of that dead client is in use here any more
+  kStartCall = 11,     // StartCall, tail = stored arguments: run in every worker of the job before its first task
+  kStatus = 12,        // Header -> kStatusReply with a JSON tail; needs no attach
+  kStop = 13,          // Header: drain and exit; needs no attach (same uid) -> kDone
+  kDetach = 14,        // Header: orderly goodbye
   // pool -> client
   kWelcome = 32,        // Welcome, fds: [page, control, slab 0, arena]
   kRefused = 33,        // Refused, tail = text: what was wrong and what to do
@@ -46,7 +46,8 @@ enum class Kind : std::uint32_t {
   kStatusReply = 45,    // Header, tail = JSON
   kDone = 46,           // Header
   // pool -> supervisor, supervisor -> pool
-  kSpawn = 64,    // Spawn, tail = cwd \0 argv... \0 env... (count in the struct), fds: [executable, stdout, stderr, worker socket]
+  kSpawn =
+      64,  // Spawn, tail = cwd \0 argv... \0 env... (count in the struct), fds: [executable, stdout, stderr, worker socket]
   kSpawned = 65,  // Spawned: pid, or errno
   kExited = 66,   // Exited
   kKill = 67,     // Exited.pid: SIGKILL it (a child of the supervisor only)
@@ -61,7 +62,7 @@ enum class Refusal : std::uint32_t {
   kLimit = 3,        // a bound of limits.h
   kInvalid = 4,      // the message makes no sense
   kOtherVersion = 5,
-  kInfeasible = 6,   // asks for more than the pool has
+  kInfeasible = 6,  // asks for more than the pool has
   kSpawnFailed = 7,
   kStopping = 8,
 };
@@ -76,13 +77,13 @@ struct Attach {
   std::uint32_t version;
   Role role;
   std::uint32_t pid;
-  std::uint32_t spawn;      // workers: the number given to them when they were started
-  std::uint64_t build[4];   // first bytes of the program's build id: a worker must match its job
+  std::uint32_t spawn;     // workers: the number given to them when they were started
+  std::uint64_t build[4];  // first bytes of the program's build id: a worker must match its job
   std::uint32_t argument_count, environment_count;  // driver: strings in the tail, after cwd
 };
 struct Welcome {
   Header header;
-  std::uint32_t client;        // incarnation << 12 | index
+  std::uint32_t client;  // incarnation << 12 | index
   std::uint32_t slots, cores;
   std::uint32_t out_regions, in_regions;
   std::uint32_t slab_segment, arena_segment;  // indices of the fds 2 and 3; the control segment is index 0
@@ -109,8 +110,8 @@ struct SegmentName {
 };
 struct Want {
   Header header;
-  std::uint32_t workers;    // 0: none any more
-  std::uint32_t cpus_milli; // of the widest task waiting, in thousandths
+  std::uint32_t workers;     // 0: none any more
+  std::uint32_t cpus_milli;  // of the widest task waiting, in thousandths
 };
 struct PairName {
   Header header;
@@ -124,7 +125,7 @@ struct OpenPair {
   std::uint32_t own_region, peer_region;  // out region of the submitter, in region of the worker
   std::uint32_t peer_out_regions;         // geometry of the peer's control segment
   std::uint64_t peer_control_bytes;
-  std::uint32_t nonce;                    // never 0, never twice: both halves carry it, see segment_layout.h
+  std::uint32_t nonce;  // never 0, never twice: both halves carry it, see segment_layout.h
   std::uint32_t reserved;
 };
 struct Blocked {

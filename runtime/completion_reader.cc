@@ -5,6 +5,7 @@
 #include "base/barrier.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/prefetch.h"
 #include "runtime/submitter.h"
 
 namespace sheaf::runtime {
@@ -44,6 +45,7 @@ bool Submitter::ConsumeLaneLocked(int index, int lane_index) {
   Lane& lane = pair.lanes[lane_index];
   const std::uint32_t depth = store::LaneDepth(lane_index);
   const store::Completion* done = store::Completions(*pair.in, lane_index);
+  constexpr std::uint32_t kAhead = 3;
   std::uint32_t count = 0;
   std::int64_t cost = 0;
   // Lane 0 completes in order. Urgent entries need not: a worker that waits inside one runs the next, and the one that waits may
@@ -52,11 +54,10 @@ bool Submitter::ConsumeLaneLocked(int index, int lane_index) {
     std::uint32_t& slot = lane.slots[position % depth];
     if (slot != kTakenBack) {
       const store::Completion& completion = done[position % depth];
-      __builtin_prefetch(&done[(position + 4) % depth]);
-      const std::uint32_t later = lane.slots[(position + 2) % depth];
-      if (later != kTakenBack && position + 2 - lane.head < lane.tail - lane.head) {
-        __builtin_prefetch(slots_.RootOf(later));
-        __builtin_prefetch(&slots_.SlotOf(*slots_.RootOf(later)), 1);
+      PrefetchForReading(&done[(position + kAhead) % depth]);
+      if (lane.tail - position > kAhead) {
+        const std::uint32_t later = lane.slots[(position + kAhead) % depth];
+        if (later != kTakenBack) slots_.PrefetchHome(later);
       }
       if (!Ring::IsPublished(completion, position)) {
         if (lane_index == 0) break;

@@ -28,10 +28,12 @@ class DispatchCore {
   static constexpr int kNone = -1;
   // What may wait at a worker: enough to last until the submitter is awake again, little enough to stay in the caches; of
   // longer tasks a few all the same.
+  static constexpr std::uint32_t kQueueMax = 128;
   static constexpr std::int64_t kQueueNanos = 1'000'000, kQueueNanosOfFew = 4'000'000;
   static constexpr std::uint32_t kFew = 4;
   static constexpr std::int64_t kStuckNanos = 1'000'000;  // without progress for so long, what waits may be taken back
-  static constexpr std::int64_t kFarNanos = 2'000;        // how much later a start may be to have an input near
+  // How much later a start may be to have an input near; less if the other worker would be idle until then.
+  static constexpr std::int64_t kFarNanos = 2'000, kFarNanosOfIdle = 400;
   static constexpr std::uint32_t kUnknownNanos = 1'000'000;  // what a function is expected to take before it has run
   static constexpr std::int64_t kAheadMax = 1'000'000'000;   // a start that is further ahead says nothing
 
@@ -79,9 +81,10 @@ class DispatchCore {
     for (int i = 0; i < size(); ++i) {
       const Pair& pair = pairs_[static_cast<std::size_t>(i)];
       if (!pair.open || pair.paused || pair.blocked) continue;
-      const std::int64_t start = std::max(ready, FreeAt(pair));
+      const std::int64_t free = FreeAt(pair), start = std::max(ready, free);
+      const std::int64_t penalty = free <= ready ? kFarNanosOfIdle : kFarNanos;
       std::int64_t score = start;
-      for (const Input& input : inputs) score += input.pair != kNone && input.pair != i ? kFarNanos : 0;
+      for (const Input& input : inputs) score += input.pair != kNone && input.pair != i ? penalty : 0;
       // Tasks without inputs that come one after the other are neighbours, often: short ones go in runs.
       if (inputs.empty() && last_ != kNone && i != last_) score += kFarNanos;
       if (best.pair != kNone && (score > best_score || (score == best_score && !Warmer(i, best.pair)))) continue;
@@ -179,7 +182,7 @@ class DispatchCore {
     return std::max(pair.due, clock_ + (passed < pair.load ? pair.load - passed : passed));
   }
   static bool HasRoom(const Pair& pair, std::uint32_t cost) {
-    return !pair.full && pair.in_flight < 512 &&
+    return !pair.full && pair.in_flight < kQueueMax &&
            (pair.in_flight == 0 || pair.load + cost <= (pair.in_flight < kFew ? kQueueNanosOfFew : kQueueNanos));
   }
   // Of two workers that could start at the same time: the one with less to do, then the one that was pushed to last.

@@ -77,10 +77,26 @@ DispatchCore::Choice Submitter::ChooseLocked(const ObjectRoot& root, std::uint32
   return core_.Choose({inputs.data(), count}, cost);
 }
 
+// Before the first push only: from then on a worker may be reading the record.
+void Submitter::SayWhereInputsAreLocked(const ObjectRoot& root) {
+  store::TaskRecord& record = slots_.SlotOf(root).task;
+  if (record.flags & store::kTaskArgumentsInBlock) return;
+  std::byte* at = record.inline_bytes + offsetof(store::DependencyRecord, bound);
+  for (std::uint32_t i = 0; i < record.dependencies; ++i, at += sizeof(store::DependencyRecord)) {
+    const Root* hold = root.extra->holds[i].get();
+    if (hold->kind != kObjectRoot) continue;
+    const auto& input = *static_cast<const ObjectRoot*>(hold);
+    if (input.phase != Phase::kPushed) continue;
+    const std::uint64_t bound = HomeOf(input).word.load(std::memory_order_relaxed);
+    std::memcpy(at, &bound, sizeof bound);
+  }
+}
+
 bool Submitter::TryPushLocked(ObjectRoot* root, std::uint32_t function) {
   const std::uint32_t cost = core_.CostOf(function);
   const DispatchCore::Choice choice = ChooseLocked(*root, cost);
   if (choice.pair == DispatchCore::kNone) return false;
+  if (root->extra) SayWhereInputsAreLocked(*root);
   PushLocked(choice.pair, 0, root, choice.start, cost);
   return true;
 }
@@ -145,9 +161,10 @@ void Submitter::RingLocked() { Bell(store::IndexOf(parts_.client)); }
 // In submission order. If the front has to wait for a worker while another is idle, tasks further back may pass it: those whose
 // inputs have been pushed, so that whatever a lane holds has its inputs in a lane before it, or done.
 void Submitter::PushBacklogLocked() {
-  constexpr std::size_t kLooks = 64;
+  constexpr std::size_t kLooks = 64, kAhead = 3;
   std::size_t at = 0;
   while (backlog_size_ > 0 && at < backlog_.size()) {
+    if (at + kAhead < backlog_.size()) slots_.PrefetchHome(backlog_[at + kAhead].slot);
     ObjectRoot* root = Waiting(backlog_[at]);
     if (root && at > 0 && !InputsPushedLocked(*root)) {
       if (++at > kLooks) return;

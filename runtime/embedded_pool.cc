@@ -91,7 +91,8 @@ InitOptions TakeInitOptions(int* argc, char** argv) {
     } else if (name == "--sheaf-store") {
       options.store = value;
     } else {
-      throw InitError("unknown option " + name + "; known: --sheaf-address=SOCKET --sheaf-workers=N --sheaf-store=BYTES");
+      throw InitError("unknown option " + name +
+                      "; known: --sheaf-address=SOCKET --sheaf-workers=N --sheaf-store=BYTES");
     }
   }
   *argc = kept;
@@ -105,7 +106,8 @@ UniqueFd ConnectToPool(const std::string& given) {
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
   if (address.empty() || address.size() >= sizeof name.sun_path)
-    throw InitError("\"" + given + "\" is no usable address: give the path of a pool's unix socket (`sheaf status` shows it)");
+    throw InitError("\"" + given +
+                    "\" is no usable address: give the path of a pool's unix socket (`sheaf status` shows it)");
   std::memcpy(name.sun_path, address.data(), address.size());
   UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (socket.get() < 0 || connect(socket.get(), reinterpret_cast<sockaddr*>(&name), sizeof name) != 0) {

@@ -16,8 +16,8 @@ struct InitOptions {
 // From the environment (SHEAF_ADDRESS, SHEAF_WORKERS, SHEAF_STORE) and from --sheaf-address=, --sheaf-workers=,
 // --sheaf-store=, which are removed from argv and win. Throws InitError for anything else that begins with --sheaf-.
 InitOptions TakeInitOptions(int* argc, char** argv);
-UniqueFd ConnectToPool(const std::string& address);           // throws InitError
-UniqueFd StartEmbeddedPool(const InitOptions& options);       // throws InitError
-void AwaitEmbeddedPool() noexcept;                            // reaps it, waiting at most two seconds
+UniqueFd ConnectToPool(const std::string& address);      // throws InitError
+UniqueFd StartEmbeddedPool(const InitOptions& options);  // throws InitError
+void AwaitEmbeddedPool() noexcept;                       // reaps it, waiting at most two seconds
 
 }  // namespace sheaf::runtime

@@ -12,7 +12,7 @@ bool ForeignIsReady(Context& context, ForeignRoot* root);  // a lost one is read
 // The id under which other processes know the object that `root` stands for.
 ObjectId IdOf(Context& context, const Root& root);
 // Makes a Stored of a value found by Probe or in our own home slot; resolves a payload that lies in a block.
-detail::Stored MakeStored(Context& context, std::uint32_t flags, const std::byte* payload, std::uint32_t size,
-                          Pin pin, std::uint32_t element);
+detail::Stored MakeStored(Context& context, std::uint32_t flags, const std::byte* payload, std::uint32_t size, Pin pin,
+                          std::uint32_t element);
 
 }  // namespace sheaf::runtime

@@ -15,8 +15,7 @@ UniqueFd::~UniqueFd() {
   if (fd_ >= 0) close(fd_);
 }
 
-bool PoolSocket::SendBytes(void* fixed, std::size_t size, std::span<const std::byte> tail,
-                           std::span<const int> fds) {
+bool PoolSocket::SendBytes(void* fixed, std::size_t size, std::span<const std::byte> tail, std::span<const int> fds) {
   auto* header = static_cast<wire::Header*>(fixed);
   header->size = static_cast<std::uint32_t>(size + tail.size());
   if (header->size > limits::kWireBytesMax || fds.size() > 8) return false;

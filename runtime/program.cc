@@ -42,7 +42,7 @@ std::array<std::uint64_t, 4> ProgramIdentity() {
   std::array<std::uint64_t, 4> identity{};
   dl_iterate_phdr(ReadBuildId, &identity);
   if (identity[0] != 0) return identity;
-  struct stat info {};
+  struct stat info{};
   if (stat("/proc/self/exe", &info) == 0) {
     identity = {static_cast<std::uint64_t>(info.st_ino), static_cast<std::uint64_t>(info.st_dev),
                 static_cast<std::uint64_t>(info.st_size), static_cast<std::uint64_t>(info.st_mtim.tv_nsec)};

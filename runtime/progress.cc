@@ -1,5 +1,7 @@
 #include "runtime/progress.h"
 
+#include <sched.h>
+
 #include "base/barrier.h"
 
 namespace sheaf::runtime {
@@ -41,14 +43,24 @@ void End(Context& context, Sleep* sleep) {
 void EaseOff(Context& context) {
   constexpr std::int64_t kLimitNanos = 1'000'000;
   Submitter& submitter = context.submitter();
+  // A worker on this CPU that waits for nothing but it goes on; what has become ready then may be enough.
+  sched_yield();
   std::uint64_t before = 0;
-  context.waiting_threads.fetch_add(1, std::memory_order_release);
-  AwaitProgress(context, nullptr, Until::kHalf, kLimitNanos, [&] {
+  {
+    Submitter::Lock lock(submitter);
     before = submitter.backlog_size();
-    return before <= Submitter::kBacklogEasy / 2;
-  });
+    submitter.PumpLocked();
+    if (submitter.backlog_size() <= Submitter::kBacklogEasy * 7 / 8) {
+      submitter.EasedLocked(before);
+      return;
+    }
+  }
+  context.waiting_threads.fetch_add(1, std::memory_order_release);
+  AwaitProgress(context, nullptr, Until::kHalf, kLimitNanos,
+                [&] { return submitter.backlog_size() <= Submitter::kBacklogEasy / 2; });
   context.waiting_threads.fetch_sub(1, std::memory_order_release);
-  submitter.Eased(before);
+  Submitter::Lock lock(submitter);
+  submitter.EasedLocked(before);
 }
 
 }  // namespace sheaf::runtime

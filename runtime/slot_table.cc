@@ -26,6 +26,15 @@ ObjectRoot* SlotTable::Allocate() {
   if (!free_.empty()) {
     slot = free_.back();
     free_.pop_back();
+    if (free_.size() >= kAhead) {
+      // A slot that is used again was last read by a worker. Asked for early, its lines are ours when the task is written.
+      const std::uint32_t next = free_[free_.size() - kAhead];
+      PrefetchHome(next);
+      const auto* record =
+          reinterpret_cast<const std::byte*>(&slabs_[store::SlabOf(next)].slots[store::PlaceOf(next)].task);
+      PrefetchForWriting(record);
+      PrefetchForWriting(record + 64);
+    }
   } else {
     if (slabs_.empty() || slabs_.back().used == limits::SlabSlots(static_cast<std::uint32_t>(slabs_.size() - 1))) {
       if (slabs_.size() == limits::kSlabsMax) return nullptr;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/prefetch.h"
 #include "object_store/segment_layout.h"
 #include "runtime/roots.h"
 
@@ -15,8 +16,7 @@ namespace sheaf::runtime {
 class SlotTable {
  public:
   using MakeSlab = std::function<store::OwnSegment(std::uint64_t bytes)>;
-  SlotTable(store::ControlHeader* control, MakeSlab make_slab)
-      : control_(control), make_slab_(std::move(make_slab)) {}
+  SlotTable(store::ControlHeader* control, MakeSlab make_slab) : control_(control), make_slab_(std::move(make_slab)) {}
 
   void AddSlab(const store::OwnSegment& segment);
   // A slot with home word kPending and a new generation; nullptr: the pool has no memory for another slab.
@@ -25,6 +25,12 @@ class SlotTable {
 
   store::Slot& SlotOf(const ObjectRoot& root) const {
     return slabs_[store::SlabOf(root.slot)].slots[store::PlaceOf(root.slot)];
+  }
+  // Both parts of a slot that is in use or free, root and home word, soon to be written. Reads neither.
+  void PrefetchHome(std::uint32_t slot) const {
+    const Slab& slab = slabs_[store::SlabOf(slot)];
+    PrefetchForWriting(slab.roots + store::PlaceOf(slot));
+    PrefetchForWriting(slab.slots + store::PlaceOf(slot));
   }
   ObjectRoot* RootOf(std::uint32_t slot) const {
     const std::uint32_t slab = store::SlabOf(slot), place = store::PlaceOf(slot);
@@ -40,6 +46,8 @@ class SlotTable {
   }
 
  private:
+  static constexpr std::size_t kAhead = 2;  // how many allocations early a slot is asked for
+
   struct Slab {
     store::Slot* slots = nullptr;
     ObjectRoot* roots = nullptr;  // lives until the process ends: a ref may outlive Shutdown

@@ -95,12 +95,17 @@ void Submitter::StoreArgumentsLocked(ObjectRoot* root, store::TaskRecord& record
     store::DependencyRecord named{};
     if (ref.pin.get()->kind == kForeignRoot) {
       const auto& id = static_cast<const ForeignRoot*>(ref.pin.get())->id;
-      named = {id.client, id.slot, id.generation, ref.element, unwrap, 0};
+      named.client = id.client;
+      named.slot = id.slot;
+      named.generation = id.generation;
     } else {
       const auto* root = static_cast<const ObjectRoot*>(ref.pin.get());
-      named = {parts_.client, root->slot, HomeOf(*root).generation.load(std::memory_order_relaxed),
-               ref.element,   unwrap,     0};
+      named.client = parts_.client;
+      named.slot = root->slot;
+      named.generation = HomeOf(*root).generation.load(std::memory_order_relaxed);
     }
+    named.element = ref.element == detail::kWhole ? store::kWholeElement : static_cast<std::uint16_t>(ref.element);
+    named.unwrap = static_cast<std::uint16_t>(unwrap);
     std::memcpy(to, &named, sizeof named);
     to += sizeof named;
     holds->push_back(std::move(ref.pin));
@@ -160,8 +165,7 @@ RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::
   return {std::move(ref), detail::kWhole};
 }
 
-void Submitter::Eased(std::uint64_t before) {
-  Lock lock(*this);
+void Submitter::EasedLocked(std::uint64_t before) {
   should_ease_.store(false, std::memory_order_relaxed);
   ease_above_ = backlog_size_ + kBacklogEasy / 64 < before ? kBacklogEasy : backlog_size_ * 2;
 }

@@ -133,12 +133,12 @@ class Submitter {
   bool has_backlog() const { return backlog_size_ > 0; }
   std::uint64_t backlog_size() const { return backlog_size_; }
   // Of short tasks: so many may wait here before the submitting thread lets the workers catch up (progress.h).
-  static constexpr std::uint64_t kBacklogEasy = 256;
+  static constexpr std::uint64_t kBacklogEasy = 64;
   static constexpr std::uint32_t kShortNanos = 20'000;
   bool ShouldEase() const { return should_ease_.load(std::memory_order_relaxed) && running_hooks == 0; }
   static inline thread_local int running_hooks = 0;  // of this thread; they must not sleep
   bool helper_idle = false;  // the helper thread sleeps long: ring it when something has to wait; guarded by the mutex
-  void Eased(std::uint64_t before);  // after a wait that began with so many in the backlog
+  void EasedLocked(std::uint64_t before);  // after a wait that began with so many in the backlog
   std::vector<OutPair*>& pairs() { return active_; }
   OutPair& PairAt(int index) const { return *pairs_[static_cast<std::size_t>(index)].load(std::memory_order_acquire); }
   void RingLocked();                                    // own bell: local threads asleep must look
@@ -151,6 +151,7 @@ class Submitter {
   void StoreArgumentsLocked(ObjectRoot* root, store::TaskRecord& record, detail::Encoder& arguments);
   DispatchCore::Choice ChooseLocked(const ObjectRoot& root, std::uint32_t cost) const;
   bool TryPushLocked(ObjectRoot* root, std::uint32_t function);
+  void SayWhereInputsAreLocked(const ObjectRoot& root);
   void PushLocked(int pair, int lane, ObjectRoot* root, std::int64_t start, std::uint32_t cost);
   void FlushBellLocked(OutPair& pair);
   bool IsBehindLocked(const OutPair& pair) const;

@@ -12,12 +12,12 @@
 namespace sheaf {
 
 struct ChildStart {
-  int executable = -1;              // run with fexecve
-  int standard_output = -1;         // -1: inherited
-  int standard_error = -1;          // -1: inherited
-  int socket = -1;                  // becomes descriptor 3
-  int second = -1;                  // becomes descriptor 4; -1: none
-  std::string directory;            // empty: inherited
+  int executable = -1;       // run with fexecve
+  int standard_output = -1;  // -1: inherited
+  int standard_error = -1;   // -1: inherited
+  int socket = -1;           // becomes descriptor 3
+  int second = -1;           // becomes descriptor 4; -1: none
+  std::string directory;     // empty: inherited
   std::vector<std::string> arguments;
   std::vector<std::string> environment;
 };

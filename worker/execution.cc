@@ -31,7 +31,7 @@ IncomingRoot* Executor::TakeIncoming() {
 }
 
 // False while an input has no value yet. A lost input becomes an error that the task's result repeats.
-bool Executor::Gather(const store::TaskRecord& record, IncomingRoot* incoming,
+bool Executor::Gather(const Entry& entry, const store::TaskRecord& record, IncomingRoot* incoming,
                       std::vector<detail::Stored>* dependencies) {
   const std::byte* at = record.inline_bytes;
   const std::size_t bytes = record.dependencies * sizeof(store::DependencyRecord);
@@ -47,19 +47,43 @@ bool Executor::Gather(const store::TaskRecord& record, IncomingRoot* incoming,
     store::DependencyRecord dependency{};
     std::memcpy(&dependency, at, sizeof dependency);
     detail::Stored stored;
-    if (!GatherOne(dependency, incoming, &stored)) return false;
+    if (!GatherOne(entry, dependency, incoming, &stored)) return false;
     dependencies->push_back(std::move(stored));
   }
   return true;
 }
 
-bool Executor::GatherOne(const store::DependencyRecord& dependency, IncomingRoot* incoming, detail::Stored* stored) {
+// The completion of an input that came through the same lane. Both were in the lane at once, so the position is exact; the
+// slot's writer is this thread.
+const store::Completion* Executor::FindOwn(const Entry& entry, const store::DependencyRecord& dependency) const {
+  const store::HomeWord bound = store::HomeWord::Unpack(dependency.bound);
+  if (!entry.pair || bound.kind != store::HomeKind::kBound || dependency.client != entry.pair->peer ||
+      bound.worker != store::IndexOf(context_.client) || bound.region != entry.pair->region || bound.lane != 0)
+    return nullptr;
+  const std::uint32_t before = entry.position - bound.position;
+  if (before == 0 || before >= limits::kLaneDepth) return nullptr;
+  const store::Completion& done = store::CompletionAt(*entry.pair->in, 0, bound.position);
+  const bool ran =
+      Ring::IsPublished(done, bound.position) && !(done.flags.load(std::memory_order_relaxed) & store::kFlagGivenBack);
+  return ran ? &done : nullptr;
+}
+
+bool Executor::GatherOne(const Entry& entry, const store::DependencyRecord& dependency, IncomingRoot* incoming,
+                         detail::Stored* stored) {
   runtime::ObjectId id{dependency.client, dependency.slot, dependency.generation};
-  std::uint32_t element = dependency.element;
+  std::uint32_t element = dependency.element == store::kWholeElement ? detail::kWhole : dependency.element;
+  const store::Completion* own = FindOwn(entry, dependency);
   for (std::uint32_t follow = 0;; ++follow) {
     incoming->copies.emplace_back();
     runtime::PayloadCopy& copy = incoming->copies.back();
-    const Probed probed = runtime::Probe(context_, id, &copy);
+    Probed probed;
+    if (own) {  // copied: the slot may be used again while the task waits for something
+      const Ring::Result read = Ring::Copy(*own, copy.data(), static_cast<std::uint32_t>(copy.size()));
+      probed = {Probed::kValue, read.flags, read.size, 0, nullptr};
+      own = nullptr;
+    } else {
+      probed = runtime::Probe(context_, id, &copy);
+    }
     if (probed.state == Probed::kPending) {
       missing_input_ = probed.bound;
       return false;
@@ -189,7 +213,8 @@ bool Executor::RunInline(runtime::ObjectRoot* root) {
     for (std::uint32_t i = 0; i < record.dependencies; ++i) {
       store::DependencyRecord dependency{};
       std::memcpy(&dependency, at + i * sizeof dependency, sizeof dependency);
-      detail::RefCore ref{incoming->holds[first + i], dependency.element};
+      const bool whole = dependency.element == store::kWholeElement;
+      detail::RefCore ref{incoming->holds[first + i], whole ? detail::kWhole : dependency.element};
       detail::Stored stored = runtime::FetchObject(context_, ref, kForever);
       for (std::uint32_t k = 0; k < dependency.unwrap && !stored.error; ++k) {
         detail::Decoder inner(stored.payload, stored.pin);

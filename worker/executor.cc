@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
+#include "base/prefetch.h"
 #include "runtime/typed/registry.h"
 
 namespace sheaf::worker {
@@ -24,6 +25,7 @@ constexpr std::int64_t kIdleSpinNanos = 40'000;
 // While another worker makes the input that is missing. Longer than a wake-up takes: two workers that wait for each other
 // in turns would otherwise both sleep once in every turn, and never come into step again.
 constexpr std::int64_t kStarvedSpinNanos = 200'000;
+constexpr std::int64_t kStepAsideNanos = 1'000'000;  // how often a look for a CPU of one's own is worth its price
 
 std::uintptr_t LowestStackAddress() {
   pthread_attr_t attributes;
@@ -156,7 +158,12 @@ void Executor::RunStartCalls() {
 // ---- the loop ---------------------------------------------------------------------------------------------------
 
 int Executor::Run() {
-  std::int64_t idle_since = 0;
+  std::int64_t idle_since = 0, last_step = 0;  // idle_since 0: not idle
+  const auto step_aside = [&](std::int64_t now) {
+    if (now - last_step < kStepAsideNanos) return;
+    last_step = now;
+    StepAside();
+  };
   for (;;) {
     if (has_start_calls_.load(std::memory_order_acquire)) RunStartCalls();
     const bool draining = draining_.load(std::memory_order_acquire);
@@ -176,11 +183,15 @@ int Executor::Run() {
     if (ran == 0 && RunOwn()) ran = 1;
     if (ran > 0) {
       idle_since = 0;
+      if (ran >= 8) step_aside(NowNanos());
       continue;
     }
-    if (idle_since == 0) idle_since = NowNanos();
-    const std::int64_t idle = NowNanos() - idle_since;
+    const std::int64_t now = NowNanos();
+    if (idle_since == 0) idle_since = now;
+    step_aside(now);
+    const std::int64_t idle = now - idle_since;
     if (idle < kIdleSpinNanos) {
+      if (idle > 1'000) sched_yield();
       for (int i = 0; i < 4; ++i) CpuRelax();
       continue;
     }
@@ -283,11 +294,12 @@ bool Executor::TryLane(InPair& pair, int lane) {
     Publish(pair, lane, position, outcome);
     return true;
   }
+  PrefetchForWriting(&store::CompletionAt(*pair.in, lane, position + 1));
   // The record of the one after the next comes into the cache while this one runs.
   if (std::uint32_t ahead = 0; Ring::Peek(ring, depth, position + 2, &ahead)) {
     if (const store::Slot* later = pair.mapped->FindSlot(ahead)) {
-      __builtin_prefetch(&later->task);
-      __builtin_prefetch(reinterpret_cast<const std::byte*>(&later->task) + 64);
+      PrefetchForReading(&later->task);
+      PrefetchForReading(reinterpret_cast<const std::byte*>(&later->task) + 64);
     }
   }
   // What an entry names stays as it is until we have claimed it or acknowledged its recall.
@@ -300,7 +312,8 @@ bool Executor::TryLane(InPair& pair, int lane) {
   if (record.dependencies > 0) {
     if (depth_ == 0) dependencies.swap(gathered_);
     dependencies.clear();
-    if (!Gather(record, incoming, &dependencies)) {
+    const Entry entry{lane == 0 ? &pair : nullptr, position};
+    if (!Gather(entry, record, incoming, &dependencies)) {
       dependencies.clear();
       if (depth_ == 0) dependencies.swap(gathered_);
       incoming->copies.clear();

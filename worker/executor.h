@@ -74,9 +74,16 @@ class Executor final : public runtime::TaskRunner {
   std::uint64_t BoundHere(const InPair& pair, int lane, std::uint32_t position) const;
   bool MayLeave();
   void RingSubmitter(InPair& pair, int lane, std::uint32_t position);
-  bool Gather(const store::TaskRecord& record, runtime::IncomingRoot* incoming,
+  // The lane-0 entry whose inputs are gathered; nullptr: of another lane, or just a look.
+  struct Entry {
+    const InPair* pair = nullptr;
+    std::uint32_t position = 0;
+  };
+  bool Gather(const Entry& entry, const store::TaskRecord& record, runtime::IncomingRoot* incoming,
               std::vector<detail::Stored>* dependencies);
-  bool GatherOne(const store::DependencyRecord& dependency, runtime::IncomingRoot* incoming, detail::Stored* stored);
+  const store::Completion* FindOwn(const Entry& entry, const store::DependencyRecord& dependency) const;
+  bool GatherOne(const Entry& entry, const store::DependencyRecord& dependency, runtime::IncomingRoot* incoming,
+                 detail::Stored* stored);
   std::uint32_t ExecuteTimed(const store::TaskRecord& record, runtime::IncomingRoot* incoming,
                              std::vector<detail::Stored>& dependencies, Outcome* outcome);
   void Execute(const store::TaskRecord& record, runtime::IncomingRoot* incoming,

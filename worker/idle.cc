@@ -44,7 +44,7 @@ bool Executor::HasWork(bool* starved) {
       if (!slot || slot->task.dependencies == 0) return true;
       IncomingRoot* incoming = TakeIncoming();
       std::vector<detail::Stored> dependencies;
-      const bool ready = Gather(slot->task, incoming, &dependencies);
+      const bool ready = Gather({}, slot->task, incoming, &dependencies);
       dependencies.clear();
       incoming->copies.clear();
       spare_incoming_.push_back(incoming);
@@ -57,23 +57,30 @@ bool Executor::HasWork(bool* starved) {
 }
 
 // Whoever rings pulls the sleeper to its own CPU, since the kernel takes the two for a pipe that runs in turns. Workers that
-// take turns on one CPU while another is idle stay there for long, so the younger one leaves.
+// share a CPU while another is idle stay there for some hundredths of a second, so the younger one leaves.
 void Executor::StepAside() {
   const int cpu = sched_getcpu();
+  cpu_set_t all;
   if (cpu < 0) return;
   const auto own = static_cast<std::uint32_t>(cpu) + 1;
   context_.control()->cpu.store(own, std::memory_order_relaxed);
   bool shared = false;
+  cpu_set_t taken;
+  CPU_ZERO(&taken);
+  CPU_SET(static_cast<unsigned>(cpu), &taken);
   context_.peers().ForEach([&](store::Peer& peer) {
     const auto* control = peer.control();
-    shared |= control && control->cpu.load(std::memory_order_relaxed) == own &&
-              control->asleep.load(std::memory_order_relaxed) == 0 &&
-              store::IndexOf(peer.client()) < store::IndexOf(context_.client);
+    if (!control || peer.client() == context_.client || peer.gone.load(std::memory_order_relaxed)) return;
+    const std::uint32_t its = control->cpu.load(std::memory_order_relaxed);
+    if (its == 0 || its > CPU_SETSIZE || control->asleep.load(std::memory_order_relaxed) != 0) return;
+    CPU_SET(its - 1, &taken);
+    shared |= its == own && store::IndexOf(peer.client()) < store::IndexOf(context_.client);
   });
-  cpu_set_t all;
-  if (!shared || sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) < 2) return;
-  cpu_set_t others = all;
-  CPU_CLR(cpu, &others);
+  if (!shared || sched_getaffinity(0, sizeof all, &all) != 0) return;
+  cpu_set_t others;
+  CPU_XOR(&others, &all, &taken);
+  CPU_AND(&others, &others, &all);
+  if (CPU_COUNT(&others) == 0) return;
   if (sched_setaffinity(0, sizeof others, &others) == 0) sched_setaffinity(0, sizeof all, &all);
   context_.control()->cpu.store(static_cast<std::uint32_t>(sched_getcpu()) + 1, std::memory_order_relaxed);
 }

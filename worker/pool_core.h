@@ -55,7 +55,7 @@ using Action = std::variant<WriteState, SendGone, SendForgotten, SendSegmentGone
 class PoolCore {
  public:
   struct Config {
-    std::uint32_t pairs = 8;             // regions of each direction in a control segment
+    std::uint32_t pairs = 8;  // regions of each direction in a control segment
     std::uint64_t budget_bytes = 0;
     std::uint64_t first_arena_bytes = 256 * 1024;
     std::uint32_t clients_max = limits::kClientsMax - 1;

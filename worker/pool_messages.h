@@ -69,8 +69,7 @@ struct ClientMessage {
 };
 
 // nullopt: *reason says what is wrong with the bytes. `fds`: how many descriptors came along.
-std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes, std::size_t fds,
-                                                std::string* reason);
+std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes, std::size_t fds, std::string* reason);
 
 // The tail of an attach or spawn message: directory \0 arguments \0... environment \0...
 std::optional<JobDescription> ParseJobDescription(std::span<const std::byte> tail, std::uint32_t arguments,

@@ -36,12 +36,12 @@ class SegmentMaker {
 
   struct Made {
     std::uint64_t ticket = 0;
-    Fd fd;          // none: see error
+    Fd fd;  // none: see error
     int error = 0;
   };
   void Request(std::uint64_t ticket, const char* name, std::uint64_t bytes);
-  std::vector<Made> Take();                         // what is finished by now
-  int ready_fd() const { return ready_.get(); }     // readable when Take has something
+  std::vector<Made> Take();                      // what is finished by now
+  int ready_fd() const { return ready_.get(); }  // readable when Take has something
 
  private:
   struct Job {

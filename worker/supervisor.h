@@ -13,8 +13,8 @@ namespace sheaf {
 
 struct SupervisorOptions {
   PoolOptions pool;
-  std::string executable;           // started as the pool with PoolArguments(); empty: /proc/self/exe
-  std::function<void()> on_ready;   // called once, when the pool accepts clients (ready line, address file)
+  std::string executable;          // started as the pool with PoolArguments(); empty: /proc/self/exe
+  std::function<void()> on_ready;  // called once, when the pool accepts clients (ready line, address file)
 };
 
 // SIGTERM and SIGINT drain: the pool is asked to stop, killed after its deadline. Returns 0 after an orderly stop,

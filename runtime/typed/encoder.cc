@@ -46,6 +46,30 @@ void Encoder::Grow(std::size_t need) {
   capacity_ = capacity;
 }
 
+namespace {
+
+thread_local bool thread_ends = false;  // has no destructor, so that it can be read until the very end
+struct Spare {
+  std::vector<Encoder::Dependency> room;
+  ~Spare() { thread_ends = true; }
+};
+thread_local Spare spare;
+
+}  // namespace
+
+std::vector<Encoder::Dependency> Encoder::TakeRoom() {
+  std::vector<Dependency> room;
+  if (!thread_ends) room.swap(spare.room);
+  if (room.capacity() == 0) room.reserve(8);
+  return room;
+}
+
+void Encoder::KeepRoom(std::vector<Dependency> dependencies) noexcept {
+  constexpr std::size_t kRoomMax = 256;
+  dependencies.clear();
+  if (!thread_ends && dependencies.capacity() <= kRoomMax) spare.room.swap(dependencies);
+}
+
 void Encoder::Clear() {
   size_ = 0;
   holds_.clear();

@@ -6,11 +6,14 @@
 
 #include <cxxabi.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "sheaf/detail/form.h"
 #include "sheaf/error.h"
@@ -22,6 +25,11 @@ struct Table {
   std::mutex mutex;
   std::deque<Function> functions;              // a deque: entries stay where they are
   std::map<std::uint32_t, std::string> forms;  // mark -> mangled name
+  // For look-ups without the mutex: every task needs one. An array that has become too small stays for whoever reads it.
+  std::vector<std::unique_ptr<const Function*[]>> arrays;
+  std::size_t capacity = 0;
+  std::atomic<const Function**> array{nullptr};
+  std::atomic<std::uint32_t> count{0};
 };
 // Never destroyed: tasks may still be described while the process exits.
 Table& TheTable() {
@@ -116,21 +124,27 @@ std::string ReadableFunctionName(std::string_view mangled) {
 std::uint32_t RegisterFunction(const Function& function) {
   Table& table = TheTable();
   const std::lock_guard lock(table.mutex);
+  const std::uint32_t index = table.count.load(std::memory_order_relaxed);
+  if (index == table.capacity) {
+    table.capacity = std::max<std::size_t>(64, 2 * table.capacity);
+    table.arrays.push_back(std::make_unique<const Function*[]>(table.capacity));
+    const Function** larger = table.arrays.back().get();
+    std::copy_n(table.array.load(std::memory_order_relaxed), index, larger);
+    table.array.store(larger, std::memory_order_release);
+  }
   table.functions.push_back(function);
-  return static_cast<std::uint32_t>(table.functions.size() - 1);
+  table.array.load(std::memory_order_relaxed)[index] = &table.functions.back();
+  table.count.store(index + 1, std::memory_order_release);
+  return index;
 }
 
 const Function* FunctionAt(std::uint32_t index) {
-  Table& table = TheTable();
-  const std::lock_guard lock(table.mutex);
-  return index < table.functions.size() ? &table.functions[index] : nullptr;
+  const Table& table = TheTable();
+  const std::uint32_t count = table.count.load(std::memory_order_acquire);
+  return index < count ? table.array.load(std::memory_order_acquire)[index] : nullptr;
 }
 
-std::uint32_t FunctionCount() {
-  Table& table = TheTable();
-  const std::lock_guard lock(table.mutex);
-  return static_cast<std::uint32_t>(table.functions.size());
-}
+std::uint32_t FunctionCount() { return TheTable().count.load(std::memory_order_acquire); }
 
 std::string DescribeFunction(std::uint32_t index) {
   const Function* function = FunctionAt(index);

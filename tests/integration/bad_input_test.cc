@@ -20,7 +20,9 @@ int Sleep(int seconds) {
   sleep(static_cast<unsigned>(seconds));
   return seconds;
 }
-sheaf::Array<char> Big(long bytes) { return std::move(sheaf::ArrayBuilder<char>(static_cast<std::size_t>(bytes))).Seal(); }
+sheaf::Array<char> Big(long bytes) {
+  return std::move(sheaf::ArrayBuilder<char>(static_cast<std::size_t>(bytes))).Seal();
+}
 
 std::string MessageOf(const std::function<void()>& f) {
   try {
@@ -138,8 +140,8 @@ TEST_F(BadInput, GarbageInARingHarmsOnlyItsWriter) {
   EXPECT_EQ(Remote<Twice>(1).Get(), 2);
   auto& context = sheaf::runtime::RequireContext();
   auto* control = context.control();
-  auto* out = reinterpret_cast<sheaf::store::OutRegion*>(reinterpret_cast<std::byte*>(control) +
-                                                         sheaf::store::OutOffset());
+  auto* out =
+      reinterpret_cast<sheaf::store::OutRegion*>(reinterpret_cast<std::byte*>(control) + sheaf::store::OutOffset());
   for (std::uint32_t region = 0; region < control->out_regions; ++region) {
     out[region].released.store(0x7fffffff);
     out[region].recall_from.store(0xfffffff0);

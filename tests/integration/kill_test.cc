@@ -312,7 +312,8 @@ int DriverWhosePoolDies() {
   if (Remote<Square>(2).Get() != 4) return 2;
   std::vector<ObjectRef<int>> refs;
   for (int i = 0; i < 2000; ++i) refs.push_back(Remote<SlowSquare>(i));
-  for (int i = 0; i < 4; ++i) refs.push_back(Remote<SleepAMinute>());  // whatever else has ended by then, these have not
+  for (int i = 0; i < 4; ++i)
+    refs.push_back(Remote<SleepAMinute>());  // whatever else has ended by then, these have not
   for (const int supervisor : ChildrenOf(getpid()))
     for (const int child : ChildrenOf(supervisor))
       if (NameOf(child) == "sheaf-pool") kill(child, SIGKILL);

@@ -129,9 +129,27 @@ TEST(DispatchCore, KeepsTheColumnsOfAStencilNearEachOther) {
 TEST(DispatchCore, LearnsWhatAFunctionTakesAndQueuesSoMuchTime) {
   DispatchCore core = WithPairs(1);
   EXPECT_EQ(core.CostOf(kFunction), DispatchCore::kUnknownNanos);
-  core.Learn(kFunction, 2'000);
-  EXPECT_EQ(core.CostOf(kFunction), 2'000u);
-  EXPECT_EQ(Fill(core, core.CostOf(kFunction), 0), DispatchCore::kQueueNanos / 2'000);
+  core.Learn(kFunction, 20'000);
+  EXPECT_EQ(core.CostOf(kFunction), 20'000u);
+  EXPECT_EQ(Fill(core, core.CostOf(kFunction), 0), DispatchCore::kQueueNanos / 20'000);
+}
+
+TEST(DispatchCore, QueuesNoMoreShortTasksThanTheCachesHold) {
+  DispatchCore core = WithPairs(1);
+  EXPECT_EQ(Fill(core, 100, 0), static_cast<int>(DispatchCore::kQueueMax));
+}
+
+TEST(DispatchCore, SplitsTheColumnsOfANarrowStencilWhenAWorkerWouldBeIdle) {
+  // Two columns, each of which takes both. On one worker they would run one after the other.
+  DispatchCore core = WithPairs(2);
+  DispatchCore::Input a = Push(core, {}, kCost), b = Push(core, {a}, kCost);  // a start on one worker
+  ASSERT_EQ(a.pair, b.pair);
+  for (int row = 0; row < 20; ++row) {
+    const DispatchCore::Input next_a = Push(core, {a, b}, kCost), next_b = Push(core, {a, b}, kCost);
+    EXPECT_NE(next_a.pair, next_b.pair) << row;
+    a = next_a;
+    b = next_b;
+  }
 }
 
 TEST(DispatchCore, BelievesASlowerRunLittleByLittle) {

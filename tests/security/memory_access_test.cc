@@ -132,7 +132,7 @@ TEST_F(MemoryAccess, RefusesToResizeThroughAReopenedDescriptor) {
     EXPECT_EQ(errno, EPERM) << lent.what;
     EXPECT_NE(ftruncate(again.get(), static_cast<off_t>(lent.bytes * 2)), 0) << lent.what;
     EXPECT_NE(fallocate(again.get(), 0, static_cast<off_t>(lent.bytes), 4096), 0) << lent.what;
-    struct stat info {};
+    struct stat info{};
     ASSERT_EQ(fstat(lent.fd, &info), 0);
     EXPECT_EQ(static_cast<std::uint64_t>(info.st_size), lent.bytes) << lent.what;
   }
@@ -142,7 +142,8 @@ TEST_F(MemoryAccess, RefusesToPunchHoles) {
   for (const Lent& lent : lent_) {
     const Fd again = Reopen(lent.fd);
     if (!again) continue;
-    for (const int mode : {FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE, FALLOC_FL_COLLAPSE_RANGE}) {
+    for (const int mode :
+         {FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE, FALLOC_FL_COLLAPSE_RANGE}) {
       EXPECT_NE(fallocate(again.get(), mode, 0, 4096), 0) << lent.what << " " << mode;
     }
     void* at = mmap(nullptr, lent.bytes, PROT_READ, MAP_SHARED, lent.fd, 0);

@@ -195,20 +195,39 @@ TEST_F(HostileBytes, RandomConversations) {
       const auto kind = static_cast<SegmentKind>(random.Below(4));
       const wire::SegmentName name{{}, peer, segment, kind, 0, random.Below(1 << 20)};
       switch (random.Below(12)) {
-        case 0: client.Send(Kind::kMakeSegment, wire::MakeSegment{{}, kind, 0, random.Below(9 << 20)}, step); break;
-        case 1: if (random.OneIn(4)) client.Send(Kind::kSegmentMapped, name); break;
-        case 2: client.Send(Kind::kOpenSegment, name, step); break;
-        case 3: if (random.OneIn(4)) client.Send(Kind::kDropSegment, name); break;
+        case 0:
+          client.Send(Kind::kMakeSegment, wire::MakeSegment{{}, kind, 0, random.Below(9 << 20)}, step);
+          break;
+        case 1:
+          if (random.OneIn(4)) client.Send(Kind::kSegmentMapped, name);
+          break;
+        case 2:
+          client.Send(Kind::kOpenSegment, name, step);
+          break;
+        case 3:
+          if (random.OneIn(4)) client.Send(Kind::kDropSegment, name);
+          break;
         case 4:
         case 5:
-          client.Send(Kind::kWant, wire::Want{{}, static_cast<std::uint32_t>(random.Below(5)),
+          client.Send(Kind::kWant, wire::Want{{},
+                                              static_cast<std::uint32_t>(random.Below(5)),
                                               static_cast<std::uint32_t>(random.Below(2500))});
           break;
-        case 6: client.Send(Kind::kReturnWorker, wire::PairName{{}, peer, segment, segment, 0}); break;
-        case 7: if (random.OneIn(8)) client.Send(Kind::kGoneAck, wire::PeerName{{}, peer, 0}); break;
-        case 8: client.Send(Kind::kStartCall, wire::StartCall{{}, segment, 0, 1}); break;
-        case 9: client.Send(Kind::kStatus, Bare{}, step); break;
-        case 10: if (random.OneIn(20)) client.Send(Kind::kDetach, Bare{}); break;
+        case 6:
+          client.Send(Kind::kReturnWorker, wire::PairName{{}, peer, segment, segment, 0});
+          break;
+        case 7:
+          if (random.OneIn(8)) client.Send(Kind::kGoneAck, wire::PeerName{{}, peer, 0});
+          break;
+        case 8:
+          client.Send(Kind::kStartCall, wire::StartCall{{}, segment, 0, 1});
+          break;
+        case 9:
+          client.Send(Kind::kStatus, Bare{}, step);
+          break;
+        case 10:
+          if (random.OneIn(20)) client.Send(Kind::kDetach, Bare{});
+          break;
         default: {
           Packet packet;
           while (ReceivePacket(client.fd(), 65536, false, &packet) == PacketResult::kOk) {
@@ -235,7 +254,8 @@ TEST_F(HostileBytes, RandomConversations) {
     ASSERT_TRUE(Eventually([&] {
       const auto view = PoolViewFromJson(StatusOf(pool_.path()));
       return view && view->clients == 0 && view->segment_bytes == 0 && view->jobs.empty();
-    })) << "seed " << seed << ": " << StatusOf(pool_.path());
+    })) << "seed "
+        << seed << ": " << StatusOf(pool_.path());
   }
 }
 

@@ -8,7 +8,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-
 namespace sheaf {
 namespace {
 
@@ -26,7 +25,7 @@ TEST(SegmentMaker, PopulatesEveryPageBeforeTheFileIsLent) {
   int error = 0;
   const Fd fd = MakeSegmentFd("test", 1 << 20, &error);
   ASSERT_TRUE(fd) << error;
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(fstat(fd.get(), &info), 0);
   EXPECT_EQ(info.st_size, 1 << 20);
   EXPECT_EQ(info.st_blocks * 512, 1 << 20);
@@ -39,7 +38,7 @@ TEST(SegmentMaker, AnswersEveryRequestInOrderFromItsThread) {
   ASSERT_EQ(made.size(), 5u);
   for (std::uint64_t i = 0; i < 5; ++i) {
     EXPECT_EQ(made[i].ticket, i + 1);
-    struct stat info {};
+    struct stat info{};
     ASSERT_EQ(fstat(made[i].fd.get(), &info), 0);
     EXPECT_EQ(static_cast<std::uint64_t>(info.st_blocks) * 512, (i + 1) << 20);
   }

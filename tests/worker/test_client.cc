@@ -37,10 +37,18 @@ int RunMonkey(TestClient& client, std::uint64_t seed) {
   std::uint32_t peer = client.client();
   for (int step = 0; step < 200; ++step) {
     switch (random.Below(6)) {
-      case 0: client.Send(wire::Kind::kBlocked, wire::Blocked{{}, static_cast<std::uint32_t>(random.Below(2)), 0}); break;
-      case 1: client.Send(wire::Kind::kWant, wire::Want{{}, static_cast<std::uint32_t>(random.Below(4)), 1000}); break;
-      case 2: client.Send(wire::Kind::kReturnWorker, wire::PairName{{}, peer, 0, 0, 0}); break;
-      case 3: if (random.OneIn(100)) return 3; break;
+      case 0:
+        client.Send(wire::Kind::kBlocked, wire::Blocked{{}, static_cast<std::uint32_t>(random.Below(2)), 0});
+        break;
+      case 1:
+        client.Send(wire::Kind::kWant, wire::Want{{}, static_cast<std::uint32_t>(random.Below(4)), 1000});
+        break;
+      case 2:
+        client.Send(wire::Kind::kReturnWorker, wire::PairName{{}, peer, 0, 0, 0});
+        break;
+      case 3:
+        if (random.OneIn(100)) return 3;
+        break;
       default: {
         Packet packet;
         if (ReceivePacket(client.fd(), 65536, random.OneIn(3), &packet) == PacketResult::kClosed) return 9;
@@ -66,7 +74,8 @@ int RunFakeWorker(const std::string& behaviour, std::uint32_t spawn) {
   std::uint64_t build[4] = {11, 22, 33, 44};
   if (behaviour == "other-program") build[3] = 45;
   const pid_t pid = behaviour == "other-pid" ? 1 : getpid();
-  const auto answer = client.Attach(wire::Role::kWorker, behaviour == "other-spawn" ? spawn + 1 : spawn, {}, build, pid);
+  const auto answer =
+      client.Attach(wire::Role::kWorker, behaviour == "other-spawn" ? spawn + 1 : spawn, {}, build, pid);
   if (!answer || answer->kind() != wire::Kind::kWelcome) return 8;
   if (behaviour == "monkey") return RunMonkey(client, spawn);
   while (auto message = client.Next()) {
@@ -159,8 +168,7 @@ std::optional<Received> TestClient::Open(std::uint32_t client, std::uint32_t seg
 }
 
 void TestClient::Mapped(std::uint32_t segment) {
-  Send(wire::Kind::kSegmentMapped,
-       wire::SegmentName{{}, welcome_.client, segment, wire::SegmentKind::kControl, 0, 0});
+  Send(wire::Kind::kSegmentMapped, wire::SegmentName{{}, welcome_.client, segment, wire::SegmentKind::kControl, 0, 0});
 }
 
 PoolProcess::PoolProcess(const Options& options) {

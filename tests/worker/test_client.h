@@ -93,8 +93,8 @@ class PoolProcess {
   ~PoolProcess();
   const std::string& path() const { return path_; }
   pid_t supervisor() const { return supervisor_; }
-  pid_t pool();  // asks for its status
-  int Stop(int signal);     // sends it to the supervisor and returns its exit code, or 128 + the signal that ended it
+  pid_t pool();          // asks for its status
+  int Stop(int signal);  // sends it to the supervisor and returns its exit code, or 128 + the signal that ended it
   int AwaitExit();
 
  private:

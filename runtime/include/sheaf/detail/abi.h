@@ -105,6 +105,7 @@ class Encoder {
   Encoder& operator=(const Encoder&) = delete;
   ~Encoder() {
     if (data_ != inline_) std::free(data_);
+    if (dependencies_.capacity() > 0) KeepRoom(std::move(dependencies_));
   }
 
   void Raw(const void* bytes, std::size_t size) {
@@ -135,7 +136,7 @@ class Encoder {
   // Arguments only: the task waits for `ref`; returns the index under which Arguments::Dependency finds it.
   // `unwrap` says how often the value is itself a ref that must be followed and awaited.
   std::uint32_t Depend(const RefCore& ref, std::uint32_t unwrap = 0) {
-    if (dependencies_.capacity() == 0) dependencies_.reserve(8);
+    if (dependencies_.capacity() == 0) dependencies_ = TakeRoom();
     dependencies_.push_back({ref, unwrap});
     return static_cast<std::uint32_t>(dependencies_.size() - 1);
   }
@@ -156,6 +157,9 @@ class Encoder {
 
  private:
   void Grow(std::size_t need);
+  // Each thread keeps the room of the last call for the next one.
+  static std::vector<Dependency> TakeRoom();
+  static void KeepRoom(std::vector<Dependency> dependencies) noexcept;
 
   std::byte* data_ = inline_;
   std::size_t size_ = 0, capacity_ = sizeof inline_;
