@@ -65,16 +65,10 @@ std::byte* PeerTable::OpenSegment(Peer& peer, std::uint32_t segment) {
   return peer.Base(segment);
 }
 
-const std::byte* PeerTable::Resolve(const WireLoc& loc, std::uint64_t bytes) {
-  Peer* peer = Find(loc.client);
-  if (!peer) peer = FindOrAdd(loc.client);
-  if (!peer || loc.segment >= limits::kSegmentsMax) return nullptr;
-  std::byte* base = peer->Base(loc.segment);
-  if (!base) base = OpenSegment(*peer, loc.segment);
-  if (!base) return nullptr;
-  const std::uint64_t size = peer->Bytes(loc.segment);
-  if (loc.offset > size || bytes > size - loc.offset) return nullptr;
-  return base + loc.offset;
+const std::byte* PeerTable::ResolveUnknown(const WireLoc& loc, std::uint64_t bytes) {
+  Peer* peer = FindOrAdd(loc.client);
+  std::byte* base = peer ? OpenSegment(*peer, loc.segment) : nullptr;
+  return base ? Bounded(*peer, base, loc, bytes) : nullptr;
 }
 
 const ControlHeader* PeerTable::ResolveControl(std::uint32_t client) {

@@ -76,7 +76,11 @@ class PeerTable {
   void AddSlab(Peer& peer, std::uint32_t slab, std::byte* base);  // own slabs: right after they are mapped
 
   // May ask the pool (first sight of a segment); nullptr: gone, or the location makes no sense.
-  const std::byte* Resolve(const WireLoc& loc, std::uint64_t bytes);
+  const std::byte* Resolve(const WireLoc& loc, std::uint64_t bytes) {
+    const Peer* peer = Find(loc.client);
+    std::byte* base = peer ? peer->Base(loc.segment) : nullptr;
+    return base ? Bounded(*peer, base, loc, bytes) : ResolveUnknown(loc, bytes);
+  }
   const Slot* ResolveSlot(std::uint32_t client, std::uint32_t slot);
   const ControlHeader* ResolveControl(std::uint32_t client);
 
@@ -94,6 +98,11 @@ class PeerTable {
   }
 
  private:
+  static const std::byte* Bounded(const Peer& peer, std::byte* base, const WireLoc& loc, std::uint64_t bytes) {
+    const std::uint64_t size = peer.Bytes(loc.segment);
+    return loc.offset > size || bytes > size - loc.offset ? nullptr : base + loc.offset;
+  }
+  const std::byte* ResolveUnknown(const WireLoc& loc, std::uint64_t bytes);
   std::byte* OpenSegment(Peer& peer, std::uint32_t segment);
 
   Open open_;

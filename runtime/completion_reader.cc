@@ -117,6 +117,10 @@ void Submitter::ReadyLocked(ObjectRoot* root) {
   SHEAF_CHECK(outstanding_ > 0);
   --outstanding_;
   if (Extra* extra = root->extra) {
+    if (const std::uint32_t milli = std::exchange(extra->cpus_milli, 0)) {
+      const auto found = wide_.find(milli);
+      if (--found->second == 0) wide_.erase(found);
+    }
     for (auto& hook : extra->hooks) due_hooks_.push_back(std::move(hook));
     extra->hooks.clear();
     if (extra->kept_by == 0 && extra->holds.empty() && extra->private_error.empty()) GiveExtraLocked(root);

@@ -199,6 +199,9 @@ void Context::HandleRefused(const Message& message) {
     Submitter::Lock lock(*submitter_);
     submitter_->FailAllLocked(refused->why == wire::Refusal::kInfeasible ? "InfeasibleError" : "PoolLostError",
                               "the pool can start no worker for this program: " + message.Tail<wire::Refused>());
+  } else if (refused->why == wire::Refusal::kLimit) {
+    Submitter::Lock lock(*submitter_);
+    submitter_->FailQueuedLocked("LimitError", message.Tail<wire::Refused>());
   }
 }
 

@@ -92,7 +92,14 @@ void Submitter::SayWhereInputsAreLocked(const ObjectRoot& root) {
   }
 }
 
+// Until the pool has stopped the workers that the CPUs do not suffice for.
+bool Submitter::MustWaitForRoomLocked(const ObjectRoot& root) const {
+  const std::uint64_t milli = root.extra ? root.extra->cpus_milli : 0;
+  return milli > 1000 && active_.size() > 1 && active_.size() * milli > std::uint64_t{parts_.slots} * 1000;
+}
+
 bool Submitter::TryPushLocked(ObjectRoot* root, std::uint32_t function) {
+  if (MustWaitForRoomLocked(*root)) return false;
   const std::uint32_t cost = core_.CostOf(function);
   const DispatchCore::Choice choice = ChooseLocked(*root, cost);
   if (choice.pair == DispatchCore::kNone) return false;
@@ -236,7 +243,7 @@ void Submitter::PushRequeueLocked() {
     ObjectRoot* root = Waiting(place);
     if (!root) continue;
     int best = DispatchCore::kNone;
-    if (InputsReadyLocked(*root)) {
+    if (!MustWaitForRoomLocked(*root) && InputsReadyLocked(*root)) {
       best = core_.ChooseUrgent([&](int pair) {
         const Lane& urgent = PairAt(pair).lanes[1];
         return urgent.tail - urgent.head < limits::kUrgentDepth;
@@ -259,17 +266,20 @@ void Submitter::WantLocked() {
   for (int i = 0; i < core_.size(); ++i)
     if (core_.At(i).open && core_.At(i).blocked) ++blocked;
   const std::uint32_t level = std::min(want, parts_.slots) + (want ? blocked : 0);
-  if (level <= wanted_ && !(blocked && level != wanted_)) return;
+  const std::uint32_t milli = want ? WidestLocked() : 1000;
+  if (milli == wanted_milli_ && level <= wanted_ && !(blocked && level != wanted_)) return;
   wanted_ = level;
+  wanted_milli_ = milli;
   wire::Want message{};
   message.workers = level;
-  message.cpus_milli = 1000;
+  message.cpus_milli = milli;
   parts_.socket->Send(message, wire::Kind::kWant);
 }
 
 void Submitter::LowerWantLocked() {
   if (wanted_ == 0 || outstanding_ > 0) return;
   wanted_ = 0;
+  wanted_milli_ = 1000;
   parts_.socket->Send(wire::Want{}, wire::Kind::kWant);
 }
 
@@ -347,7 +357,8 @@ void Submitter::PumpLocked() {
   }
   if (!requeue_.empty()) PushRequeueLocked();
   for (OutPair* pair : active_) FlushBellLocked(*pair);
-  if (backlog_size_ > 0 || active_.size() < parts_.slots || blocked_changed) WantLocked();
+  if (backlog_size_ > 0 || active_.size() < parts_.slots || blocked_changed || WidestLocked() != wanted_milli_)
+    WantLocked();
 }
 
 }  // namespace sheaf::runtime

@@ -126,6 +126,21 @@ void Submitter::FailLocked(ObjectRoot* root, std::string_view kind, const std::s
   ReadyLocked(root);
 }
 
+// What is with no worker. The pool takes our wish for none, and we may wish again.
+void Submitter::FailQueuedLocked(std::string_view kind, const std::string& message) {
+  wanted_ = 0;
+  std::vector<ObjectRoot*> queued;
+  slots_.ForEachLive([&](ObjectRoot& root) {
+    if (root.phase == Phase::kBacklog) queued.push_back(&root);
+  });
+  for (ObjectRoot* root : queued) {
+    SHEAF_CHECK(backlog_size_ > 0);
+    --backlog_size_;
+    root->phase = Phase::kInline;  // its places in the queues are skipped from now on
+    FailLocked(root, kind, message);
+  }
+}
+
 void Submitter::FailAllLocked(std::string_view kind, const std::string& message) {
   pool_lost_ = true;
   for (int i = 0; i < core_.size(); ++i)

@@ -1,6 +1,7 @@
 // submit: a task record in our own slab, a place in the backlog or at once in a worker's ring.
 #include "runtime/submitter.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "base/check.h"
@@ -61,6 +62,7 @@ void Submitter::GiveExtraLocked(ObjectRoot* root) {
   extra->hooks.clear();
   extra->name.clear();
   extra->kept_by = 0;
+  extra->cpus_milli = 0;
   spare_extras_.push_back(extra);
 }
 
@@ -138,6 +140,10 @@ RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::
     throw;
   }
   if (!options.name.empty()) ExtraOf(root).name = options.name;
+  if (options.cpus > 1 && options.cpus <= parts_.slots) {
+    ExtraOf(root).cpus_milli = static_cast<std::uint32_t>(std::ceil(options.cpus * 1000));
+    ++wide_[root->extra->cpus_milli];
+  }
   if (options.cpus > parts_.slots) {
     FailLocked(root, "InfeasibleError",
                "the task asks for " + std::to_string(options.cpus) + " cpus, the pool has " +

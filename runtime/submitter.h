@@ -106,6 +106,7 @@ class Submitter {
   void PeerGoneLocked(std::uint32_t client, int status);
   void PeerForgottenLocked(std::uint32_t client);
   void FailAllLocked(std::string_view kind, const std::string& message);  // the pool is lost
+  void FailQueuedLocked(std::string_view kind, const std::string& message);
   void FailLocked(ObjectRoot* root, std::string_view kind, const std::string& message);
   // Sends kGoneAck for dead peers that nothing here uses any more.
   void AcknowledgeDeadLocked();
@@ -157,6 +158,9 @@ class Submitter {
   bool IsBehindLocked(const OutPair& pair) const;
   void PushBacklogLocked();
   void WantLocked();
+  // The widest unfinished task, in thousandths of a CPU: every worker of the job counts as so wide, as any may get it.
+  std::uint32_t WidestLocked() const { return wide_.empty() ? 1000 : wide_.rbegin()->first; }
+  bool MustWaitForRoomLocked(const ObjectRoot& root) const;
   void RecallLocked(int pair);
   void SettleRecallLocked(int pair);
   void RequeueLocked(ObjectRoot* root);
@@ -194,7 +198,9 @@ class Submitter {
   std::map<std::uint32_t, std::vector<Pin>> lent_by_dead_;  // until kForgotten: others may still read it
   std::uint64_t backlog_size_ = 0;                          // entries of backlog_ that are still kBacklog
   std::uint64_t outstanding_ = 0;                           // submitted, not ready
-  std::uint32_t wanted_ = 0;
+  std::uint32_t wanted_ = 0, wanted_milli_ = 1000;
+  std::map<std::uint32_t, std::uint64_t>
+      wide_;  // unfinished tasks by thousandths of a CPU, where these are more than 1000
   std::uint64_t pumps_ = 0;
   std::vector<Root*> to_free_;
   std::vector<std::function<void()>> due_hooks_;

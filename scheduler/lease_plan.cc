@@ -158,7 +158,7 @@ void LeaseCore::StartWorkers(Time now) {
 }
 
 // More than the share, and in nobody's way: workers of a job that wants nothing stay warm for a
-// while.
+// while. Not where a wide task waits for their CPUs.
 void LeaseCore::StopSurplus(Time now) {
   for (auto& [id, job] : jobs_) {
     const auto surplus = [&] {
@@ -172,7 +172,8 @@ void LeaseCore::StopSurplus(Time now) {
       continue;
     }
     if (job.surplus_since == kNever) job.surplus_since = now;
-    if (now - job.surplus_since < config_.idle_worker_ttl) continue;
+    const bool in_the_way = Width(id) > 1000 && OccupiedMilli() > CapacityMilli();
+    if (!in_the_way && now - job.surplus_since < config_.idle_worker_ttl) continue;
     for (std::uint32_t left = surplus(); left > 0; --left) Stop(PickToStop(id));
     job.surplus_since = kNever;
   }

@@ -105,9 +105,12 @@ void PoolServer::RefuseWant(const lease::Refuse& refusal) {
     case lease::Reason::kStopping:
       return Refuse(*to, 0, wire::Refusal::kStopping, "the pool is stopping");
     case lease::Reason::kLimit:
-      return Refuse(*to, 0, wire::Refusal::kLimit,
-                    "every worker waits inside Get and the pool may start no more than " +
-                        std::to_string(limits::kExtraWorkersMax) + " beyond its slots");
+      return Refuse(
+          *to, 0, wire::Refusal::kLimit,
+          "every worker waits inside Get and the pool may start no more than " +
+              std::to_string(limits::kExtraWorkersMax) +
+              " beyond its slots: let fewer tasks wait for others at once, or give tasks the results that they "
+              "need as refs in their arguments, which are awaited before they start");
   }
 }
 

@@ -19,10 +19,11 @@ constexpr std::uint8_t kInlineList = 0, kBlockList = 1;
 constexpr std::size_t kInlineAlignmentMax = 16;
 
 std::uint64_t ByteCount(std::uint64_t count, std::size_t size) {
-  if (size && count > static_cast<std::uint64_t>(PTRDIFF_MAX) / size) {
+  std::uint64_t bytes = 0;
+  if (__builtin_mul_overflow(count, size, &bytes) || bytes > static_cast<std::uint64_t>(PTRDIFF_MAX)) {
     ThrowDamaged("a list is longer than memory");
   }
-  return count * size;
+  return bytes;
 }
 
 void WriteHead(Encoder& to, std::uint8_t kind, std::uint64_t count) {
@@ -118,7 +119,7 @@ RawList TakeRawList(Decoder& from, std::size_t size, std::size_t alignment, bool
   } else {
     ThrowDamaged("a list is of no known kind");
   }
-  const bool aligned = reinterpret_cast<std::uintptr_t>(list.data) % alignment == 0;
+  const bool aligned = (reinterpret_cast<std::uintptr_t>(list.data) & (alignment - 1)) == 0;
   if (!view || bytes == 0 || (aligned && list.pin)) return list;
   // Nothing keeps these bytes alive, or they lie badly: view a copy.
   WritableBlock copy(bytes);

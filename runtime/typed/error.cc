@@ -149,6 +149,7 @@ constexpr std::array kRuntimeKinds = {
     Kind<TypeMismatchError>("TypeMismatchError"),
     Kind<FunctionNotFoundError>("FunctionNotFoundError"),
     Kind<InfeasibleError>("InfeasibleError"),
+    Kind<LimitError>("LimitError"),
     Kind<WorkerDiedError>("WorkerDiedError"),
     Kind<InitError>("InitError"),
     Kind<FormatError>("FormatError"),

@@ -68,6 +68,11 @@ class InfeasibleError : public Error {
  public:
   using Error::Error;
 };
+// A bound of the runtime is reached and nothing can go on: as many workers as there may be, all with tasks that wait.
+class LimitError : public Error {
+ public:
+  using Error::Error;
+};
 // The task's worker died, and its retries are spent.
 class WorkerDiedError : public Error {
  public:

@@ -1,0 +1,131 @@
+// What a task may ask for: CPUs, and the end of what a pool can give.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "sheaf/sheaf.h"
+
+namespace {
+
+using sheaf::ObjectRef;
+using sheaf::Remote;
+using sheaf::Task;
+
+// Counts, across processes, how many tasks run at once.
+struct Board {
+  std::atomic<int> running{0}, most{0};
+};
+
+class BoardFile {
+ public:
+  BoardFile() {
+    char name[] = "/tmp/sheaf_board_XXXXXX";
+    const int fd = mkstemp(name);
+    path_ = name;
+    if (fd < 0 || ftruncate(fd, sizeof(Board)) != 0) std::abort();
+    close(fd);
+  }
+  ~BoardFile() { unlink(path_.c_str()); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+Board& Open(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  void* at = mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  close(fd);
+  if (at == MAP_FAILED) std::abort();
+  return *static_cast<Board*>(at);
+}
+
+int Enter(Board& board) {
+  const int now = ++board.running;
+  int most = board.most.load();
+  while (most < now && !board.most.compare_exchange_weak(most, now)) {
+  }
+  return now;
+}
+
+// Stays a while, so that another would be seen.
+int Alone(const std::string& path, int milliseconds) {
+  Board& board = Open(path);
+  const int now = Enter(board);
+  const auto until = sheaf::NowNanos() + milliseconds * 1'000'000l;
+  while (sheaf::NowNanos() < until) {
+  }
+  --board.running;
+  return now;
+}
+
+// Stays until `others` run at once, or for ten seconds.
+int Together(const std::string& path, int others) {
+  Board& board = Open(path);
+  Enter(board);
+  const auto until = sheaf::NowNanos() + 10'000'000'000l;
+  while (board.most.load() < others && sheaf::NowNanos() < until) usleep(100);
+  return board.most.load();
+}
+
+class Resources : public testing::Test {
+ protected:
+  void SetUp() override {
+    setenv("SHEAF_WORKERS", "2", 1);
+    sheaf::Init();
+  }
+  void TearDown() override {
+    sheaf::Shutdown();
+    unsetenv("SHEAF_WORKERS");
+  }
+};
+
+TEST_F(Resources, TasksThatNeedAllCpusRunOneAfterTheOther) {
+  const BoardFile board;
+  std::vector<ObjectRef<int>> wide;
+  for (int i = 0; i < 6; ++i) wide.push_back(Task<Alone>({.cpus = 2}).Remote(board.path(), 3));
+  for (auto& ref : wide) EXPECT_EQ(ref.Get(), 1);
+}
+
+TEST_F(Resources, AWideTaskWaitsUntilTheNarrowOnesHaveMadeRoomAndTheyComeBack) {
+  const BoardFile before, during, after;
+  std::vector<ObjectRef<int>> pair;
+  for (int i = 0; i < 2; ++i) pair.push_back(Remote<Together>(before.path(), 2));
+  for (auto& ref : pair) EXPECT_EQ(ref.Get(), 2);
+  std::vector<ObjectRef<int>> wide;
+  for (int i = 0; i < 4; ++i) wide.push_back(Task<Alone>({.cpus = 1.5}).Remote(during.path(), 3));
+  for (auto& ref : wide) EXPECT_EQ(ref.Get(), 1);
+  pair.clear();
+  for (int i = 0; i < 2; ++i) pair.push_back(Remote<Together>(after.path(), 2));
+  for (auto& ref : pair) EXPECT_EQ(ref.Get(), 2);
+}
+
+TEST_F(Resources, HalfACpuIsAWholeProcess) { EXPECT_EQ(Task<Alone>({.cpus = 0.5}).Remote("/dev/zero", 0).Get(), 1); }
+
+// Takes so much stack that few levels fit into one process.
+int Deep(int levels) {
+  volatile char room[160 << 10];
+  room[0] = 1;
+  room[sizeof room - 1] = 1;
+  return levels == 0 ? 0 : room[0] + Remote<Deep>(levels - 1).Get();
+}
+
+TEST_F(Resources, MoreWaitingTasksThanThereMayBeWorkersEndInALimitError) {
+  EXPECT_EQ(Remote<Deep>(200).Get(), 200);
+  try {
+    Remote<Deep>(6000).Get();
+    FAIL() << "six thousand levels of 160 KiB fit into no pool of 66 processes";
+  } catch (const sheaf::LimitError& error) {
+    EXPECT_NE(std::string(error.what()).find("every worker waits"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(Remote<Deep>(3).Get(), 3);
+}
+
+}  // namespace
