@@ -4,7 +4,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/barrier.h"
 #include "base/check.h"
@@ -275,8 +277,9 @@ void Context::RunDeferred() {
 
 void Context::RunHelper() {
   std::vector<FutexWord> words;
-  std::int64_t last_busy = NowNanos();
+  std::int64_t last_busy = NowNanos(), last_change = last_busy;
   std::uint64_t pumped = 0;  // how many pumps there had been after the last look
+  std::uint64_t outstanding = 0;
   while (!stop_.load(std::memory_order_acquire)) {
     words.clear();
     words.push_back({&page_bell(), page_bell().load(std::memory_order_acquire)});
@@ -304,8 +307,10 @@ void Context::RunHelper() {
       }
       submitter_->AcknowledgeDeadLocked();
       busy = submitter_->outstanding() > 0;
-      if (busy) last_busy = NowNanos();
-      if (NowNanos() - last_busy > kKeepWantNanos) submitter_->LowerWantLocked();
+      const std::int64_t now = NowNanos();
+      if (busy) last_busy = now;
+      if (std::exchange(outstanding, submitter_->outstanding()) != submitter_->outstanding()) last_change = now;
+      if (now - last_busy > kKeepWantNanos) submitter_->LowerWantLocked();
       others_pump = pumped != submitter_->pumps() || waiting_threads.load(std::memory_order_acquire) > 0;
       pumped = submitter_->pumps();
       submitter_->helper_idle = !busy;
@@ -316,8 +321,11 @@ void Context::RunHelper() {
       }
     }
     FullBarrier();
-    // A thread that submits or waits pumps by itself; this one looks now and then whether it still does.
-    FutexWaitAny(words, !busy ? std::chrono::milliseconds(200) : std::chrono::milliseconds(others_pump ? 1 : 5));
+    // A thread that submits or waits pumps by itself; this one looks now and then whether it still does, more rarely the
+    // longer nothing has happened: of many workers whose tasks wait, each has such a thread.
+    const std::int64_t still = std::clamp<std::int64_t>((NowNanos() - last_change) / 8, 1'000'000, 20'000'000);
+    const std::int64_t look = others_pump ? still : 5'000'000;
+    FutexWaitAny(words, std::chrono::nanoseconds(busy ? look : 200'000'000));
     if (!targets.empty()) {
       Submitter::Lock lock(*submitter_);
       submitter_->RemoveTargetsLocked(targets);

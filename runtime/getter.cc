@@ -1,5 +1,6 @@
 #include "runtime/getter.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/barrier.h"
@@ -15,6 +16,12 @@ using store::HomeWord;
 namespace {
 
 constexpr std::int64_t kTaskSleepNanos = 1'000'000;  // after this long asleep a worker gives its slot back
+
+// How long a sleep may last although nobody rings: what goes unnoticed happens soon after the wait has begun, so the looks
+// become rarer. Dozens of tasks may wait at once.
+std::int64_t LongestSleep(std::int64_t waited, std::int64_t first) {
+  return std::clamp<std::int64_t>(waited / 8, first, 20'000'000);
+}
 
 // Counts a thread as inside a lock-free look at other clients' memory.
 class Look {
@@ -110,7 +117,7 @@ bool ValueIsHome(Submitter& submitter, const ObjectRoot& root) {
     const std::int64_t now = NowNanos();
     if (now >= deadline) ThrowTimeout(timeout);
     blocked.OnSleep(now - start);
-    const std::int64_t cap = on_executor ? 1'000'000 : 20'000'000;
+    const std::int64_t cap = on_executor ? LongestSleep(now - start, 1'000'000) : 20'000'000;
     AwaitProgress(context, root, Until::kObject, std::min(deadline - now, cap),
                   [&] { return submitter.FinishedLocked(*root); });
     {
@@ -180,7 +187,7 @@ bool TryForeign(Context& context, ForeignRoot* root, Probed* probed) {
     }
     // The producer may not know of us (docs/dispatch.md, "Sleeping"): look again soon in any case.
     if (!ready && probed.bound == bound)
-      FutexWaitAny(words, std::chrono::nanoseconds(std::min<std::int64_t>(deadline - now, 2'000'000)));
+      FutexWaitAny(words, std::chrono::nanoseconds(std::min(deadline - now, LongestSleep(now - start, 2'000'000))));
     context.EndAwaiting();
     if (ready) return probed;
   }
