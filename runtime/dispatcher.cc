@@ -92,10 +92,13 @@ void Submitter::SayWhereInputsAreLocked(const ObjectRoot& root) {
   }
 }
 
-// Until the pool has stopped the workers that the CPUs do not suffice for.
+// Until the pool has stopped the workers that the CPUs do not suffice for. Those that wait in Get need none.
 bool Submitter::MustWaitForRoomLocked(const ObjectRoot& root) const {
   const std::uint64_t milli = root.extra ? root.extra->cpus_milli : 0;
-  return milli > 1000 && active_.size() > 1 && active_.size() * milli > std::uint64_t{parts_.slots} * 1000;
+  if (milli <= 1000) return false;
+  std::uint64_t running = 0;
+  for (const OutPair* pair : active_) running += pair->control->blocked.load(std::memory_order_relaxed) == 0;
+  return running > 1 && running * milli > std::uint64_t{parts_.slots} * 1000;
 }
 
 bool Submitter::TryPushLocked(ObjectRoot* root, std::uint32_t function) {
