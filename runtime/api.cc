@@ -60,8 +60,8 @@ void Encoder::AddRef(const RefCore& ref) {
 }
 
 Block Decoder::TakeBlock() {
-  Encoder::Record record{};
-  Raw(&record, sizeof record);
+  Encoder::Record record;
+  std::memcpy(&record, Take(sizeof record), sizeof record);
   const store::WireLoc loc{record.loc.client, record.loc.segment, record.loc.offset};
   const std::byte* at = RequireContext().peers().Resolve(loc, record.size);
   if (!at) throw ObjectLostError("a block of this object is gone with the process that made it");

@@ -227,9 +227,13 @@ detail::Stored FetchObject(Context& context, const RefCore& ref, Duration timeou
   Root* root = ref.pin.get();
   if (root->kind == kObjectRoot) {
     auto* object = static_cast<ObjectRoot*>(root);
-    if (!ValueIsHome(context.submitter(), *object)) WaitOwn(context, object, timeout);
     const store::HomeSlot& home = context.submitter().HomeOf(*object);
-    const HomeWord word = HomeWord::Unpack(home.word.load(std::memory_order_acquire));
+    HomeWord word = HomeWord::Unpack(home.word.load(std::memory_order_acquire));
+    if (word.kind != HomeKind::kValue) {
+      WaitOwn(context, object, timeout);
+      word = HomeWord::Unpack(home.word.load(std::memory_order_acquire));
+    }
+    if (word.flags == 0) return {{home.payload, home.size}, ref.pin, ref.element, false};  // the usual case, quickly
     if ((word.flags & store::kFlagError) && home.size == 0) {
       // An error that the store had no room for: such an Extra stays as long as its object.
       Submitter::Lock lock(context.submitter());

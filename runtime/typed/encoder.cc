@@ -101,8 +101,10 @@ void WriteRawList(Encoder& to, const RawList& list, std::size_t size, std::size_
 }
 
 RawList TakeRawList(Decoder& from, std::size_t size, std::size_t alignment, bool view) {
-  const auto kind = ReadRaw<std::uint8_t>(from);
-  const auto count = ReadRaw<std::uint64_t>(from);
+  const std::byte* head = from.Take(sizeof(std::uint8_t) + sizeof(std::uint64_t));  // as WriteHead has written it
+  const auto kind = static_cast<std::uint8_t>(head[0]);
+  std::uint64_t count = 0;
+  std::memcpy(&count, head + 1, sizeof count);
   const std::uint64_t bytes = ByteCount(count, size);
   RawList list{{}, nullptr, count, {}, false};
   if (kind == kBlockList) {
