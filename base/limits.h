@@ -9,6 +9,7 @@ inline constexpr std::uint32_t kClientIndexBits = 12;
 inline constexpr std::uint32_t kClientsMax = 1u << kClientIndexBits;  // live or not yet forgotten clients of a pool
 inline constexpr std::uint32_t kPairsMax = 120;       // rings a client may lend or serve; one futex_waitv sees them all
 inline constexpr std::uint32_t kPairsSpare = 6;       // beyond the pool's slots: nested submitters, blocked workers
+inline constexpr std::uint32_t kRelaysSpare = 16;     // and in a cluster: relays to other pools
 inline constexpr std::uint32_t kLaneDepth = 1024;     // tasks in flight from one submitter to one worker
 inline constexpr std::uint32_t kUrgentDepth = 64;     // the same for retries and recalled children
 inline constexpr std::uint32_t kReleaseDepth = 2048;  // result records given back, not yet read

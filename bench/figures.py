@@ -153,6 +153,22 @@ GROUPS = [
         _bench("learn", ["ml.train_m.samples_s"], "train", "--model", "m"),
         _bench("learn", ["ml.train_m_1.samples_s"], "train", "--model", "m", "--workers", "1"),
     ]),
+    Group("net_sync", [
+        Program(["{build}/bench/limit_tcp", "ping"], ["limit.tcp.us"]),
+        _bench("net", ["net.task.sync.us"], "sync"),
+    ]),
+    Group("net_rate", [_bench("net", ["net.task.rate"], "rate")]),
+    Group("net_transfer", [
+        Program(["{build}/bench/limit_tcp", "stream"], ["limit.tcp.gbps"]),
+        Program(["{build}/bench/limit_tcp", "tls"], ["limit.tls.gbps"]),
+        _bench("net", ["net.transfer_1g.gbps"], "transfer"),
+    ]),
+    Group("net_broadcast", [
+        _bench("net", [f"net.broadcast_256m.{pools}.s"], "broadcast", "--count", pools)
+        for pools in ("2", "4", "8")
+    ], rounds=3),
+    Group("net_lease", [_bench("net", ["net.lease.us"], "lease")], rounds=3),
+    Group("sched", [_bench("sched", ["sched.rate", "sched.bytes_per_pool"])]),
     Group("demo", [
         Program(["{build}/examples/sheaf_demo"], ["ml.demo.accuracy", "ml.demo.s"],
                 read=_read_demo, timeout=180),
@@ -198,6 +214,16 @@ FIGURES = [
     Figure("ml.train_m.samples_s", "limit.dp_bare_m.samples_s", [Need("ratio", ">=", 0.85)],
            ["ml.train_m_1.samples_s"]),
     Figure("ml.train_tasks_s.samples_s", "limit.dp_bare_s.samples_s", [Need("ratio", ">=", 0.5)]),
+    Figure("net.task.sync.us", "limit.tcp.us", [Need("ratio", "<=", 3)]),
+    Figure("net.task.rate", needs=[Need("p50", ">=", 3e5)]),
+    Figure("net.transfer_1g.gbps", "limit.tcp.gbps", [Need("ratio", ">=", 0.9)],
+           ["limit.tls.gbps"]),
+    Figure("net.broadcast_256m.8.s",
+           needs=[Need("p50", "<=", 1.5, versus="net.broadcast_256m.2.s")],
+           beside=["net.broadcast_256m.2.s", "net.broadcast_256m.4.s"]),
+    Figure("net.lease.us", needs=[Need("p50", "<=", 1000)]),
+    Figure("sched.rate", needs=[Need("p50", ">=", 1e5)]),
+    Figure("sched.bytes_per_pool", needs=[Need("p50", "<=", 4096)]),
     Figure("ml.demo.accuracy", needs=[Need("p50", ">=", 0.87)]),
     Figure("ml.demo.s", needs=[Need("p50", "<=", 15)]),
 ]
@@ -209,16 +235,13 @@ SYSCALLS = {
 }
 
 _LATER = "its program is not written yet"
-_NETWORK = "tasks and objects do not cross machines yet"
 NOT_YET = {
     "store.weights.touch": _LATER, "store.reclaim.ms": _LATER, "store.idle.cpu": _LATER,
     "store.spill.gbps": "no spill yet", "store.restore.gbps": "no spill yet",
     "task.rate_nxn": _LATER,
     "task.idle_mix.ms": _LATER, "actor.sync.us": "no actors yet", "actor.rate_1x1": "no actors yet",
     "actor.rate_nxn": "no actors yet", "pg.rate": "no placement groups yet",
-    "net.task.sync.us": _NETWORK, "net.task.rate": _NETWORK, "net.transfer_1g.gbps": _NETWORK,
-    "net.broadcast_256m.s": _NETWORK, "net.lease.us": _NETWORK, "sched.rate": _NETWORK,
-    "sched.bytes_per_pool": _NETWORK, "fault.pool.s": _NETWORK, "fault.scheduler.ms": _NETWORK,
+    "fault.pool.s": _LATER, "fault.scheduler.ms": _LATER,
     "ml.allreduce_1k.us": "no collectives yet", "ml.allreduce_64k.us": "no collectives yet",
     "ml.allreduce_1m.us": "no collectives yet", "ml.allreduce_100m.us": "no collectives yet",
     "ml.aggregate_8x100m": _LATER, "ml.pipeline_bubble": _LATER, "ml.predict": _LATER,

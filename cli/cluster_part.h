@@ -26,13 +26,25 @@ scheduler::Outcome StartScheduler(const scheduler::SchedulerOptions& options,
 struct ClusterAnswer {
   bool ok = false;
   bool timed_out = false;
+  bool refused = false;  // it wants credentials, and there are none
   bool foreign = false;  // something answered that is no scheduler of this version
   std::string reason;
   scheduler::ClusterView view;
 };
+// Of an address that other machines can reach: with the credentials in $SHEAF_PKI, else the admin's in the default state
+// directory.
 ClusterAnswer AskScheduler(const scheduler::ListenAddress& address, std::chrono::milliseconds timeout);
 
 // RunPool, with a link to options.scheduler. Returns the exit code.
 int RunMemberPool(const PoolOptions& options);
+
+// Empty, or why nobody could be asked.
+std::string AskForDrain(const scheduler::ListenAddress& address, const std::string& pool, bool* found);
+
+// The text of an invitation to the cluster whose scheduler has that state directory. False: why not.
+bool MakeInvitation(const std::string& state_dir, const std::string& address, int seconds, std::string* text,
+                    std::string* why);
+// Mode 0600, complete or not at all. Empty, or why not.
+std::string WriteSecretFile(const std::string& path, const std::string& content);
 
 }  // namespace sheaf::cli

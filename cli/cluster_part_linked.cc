@@ -7,6 +7,7 @@
 
 #include "cli/cluster_part.h"
 #include "cli/exit_code.h"
+#include "cli/token_command.h"
 #include "cli/version.h"
 #include "scheduler/scheduler_client.h"
 #include "worker/pool_main.h"
@@ -24,9 +25,36 @@ scheduler::Outcome StartScheduler(const scheduler::SchedulerOptions& options,
   return scheduler::RunScheduler(options, on_ready);
 }
 
+namespace {
+
+// None are needed on this machine. False: they are, and there are none.
+bool FindCredentials(const scheduler::ListenAddress& address, scheduler::Credentials* credentials, std::string* why) {
+  if (address.fault != scheduler::ListenAddress::Fault::kNotLocal) return true;
+  const char* given = std::getenv("SHEAF_PKI");
+  *credentials = scheduler::ReadCredentials(given && *given ? given : StateHome() + "/scheduler/pki/admin");
+  if (credentials->ok()) return true;
+  *why = address.grpc + " asks for a certificate of its cluster: give the directory with --pki or SHEAF_PKI";
+  return false;
+}
+
+}  // namespace
+
+std::string AskForDrain(const scheduler::ListenAddress& address, const std::string& pool, bool* found) {
+  scheduler::Credentials credentials;
+  std::string why;
+  if (!FindCredentials(address, &credentials, &why)) return why;
+  scheduler::SchedulerClient client(address, credentials.ok() ? &credentials : nullptr);
+  return client.Drain(pool, std::chrono::seconds(5), found).message;
+}
+
 ClusterAnswer AskScheduler(const scheduler::ListenAddress& address, std::chrono::milliseconds timeout) {
   ClusterAnswer answer;
-  scheduler::SchedulerClient client(address);
+  scheduler::Credentials credentials;
+  if (!FindCredentials(address, &credentials, &answer.reason)) {
+    answer.refused = true;
+    return answer;
+  }
+  scheduler::SchedulerClient client(address, credentials.ok() ? &credentials : nullptr);
   const scheduler::CallStatus status = client.GetCluster(timeout, &answer.view);
   answer.ok = status.ok();
   answer.timed_out = status.kind == scheduler::CallStatus::Kind::kTimeout;
@@ -35,10 +63,60 @@ ClusterAnswer AskScheduler(const scheduler::ListenAddress& address, std::chrono:
   return answer;
 }
 
+bool MakeInvitation(const std::string& state_dir, const std::string& address, int seconds, std::string* text,
+                    std::string* why) {
+  scheduler::Invitation invitation;
+  invitation.address = address.empty() ? scheduler::ReadFile(state_dir + "/address") : address;
+  invitation.authority = scheduler::ReadFile(state_dir + "/pki/authority/cert.pem");
+  if (invitation.authority.empty() || invitation.address.empty()) {
+    *why = "no scheduler that other machines can reach has its state in " + state_dir +
+           ": start it with --listen IP:PORT, or name its directory with --state";
+    return false;
+  }
+  const auto now =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
+  invitation.token = scheduler::NewToken(state_dir + "/tokens", now.count(), seconds, why);
+  if (invitation.token.empty()) return false;
+  *text = scheduler::FormatInvitation(invitation);
+  return true;
+}
+
+std::string WriteSecretFile(const std::string& path, const std::string& content) {
+  return scheduler::WriteFile(path, content);
+}
+
+namespace {
+
+// A pool whose certificate is still good needs no token. Empty, or why it cannot be a member.
+std::string JoinOnce(const PoolOptions& options) {
+  if (options.pki_directory.empty()) return {};
+  const scheduler::Credentials kept = scheduler::ReadCredentials(options.pki_directory);
+  if (kept.ok() && scheduler::SecondsLeft(kept.certificate) > 0) return {};
+  if (options.token_file.empty())
+    return "it has no valid certificate in " + options.pki_directory + ": give an invitation with --token-file";
+  scheduler::Invitation invitation;
+  std::string why;
+  if (!scheduler::ParseInvitation(scheduler::ReadFile(options.token_file), &invitation, &why))
+    return options.token_file + ": " + why;
+  invitation.address = options.scheduler;
+  scheduler::Credentials own;
+  const scheduler::CallStatus status =
+      scheduler::SchedulerClient::Join(invitation, options.pool_id, std::chrono::seconds(10), &own);
+  if (!status.ok()) return "it could not join: " + status.message;
+  return scheduler::WriteCredentials(options.pki_directory, own);
+}
+
+}  // namespace
+
 int RunMemberPool(const PoolOptions& options) {
   const scheduler::ListenAddress address = scheduler::ParseListenAddress(options.scheduler);
-  if (address.fault != scheduler::ListenAddress::Fault::kNone) {
+  if (address.fault == scheduler::ListenAddress::Fault::kMalformed ||
+      (address.fault == scheduler::ListenAddress::Fault::kNotLocal && options.pki_directory.empty())) {
     std::fprintf(stderr, "sheaf pool: %s\n", address.reason.c_str());
+    return kExitFailed;
+  }
+  if (const std::string why = JoinOnce(options); !why.empty()) {
+    std::fprintf(stderr, "sheaf pool: %s\n", why.c_str());
     return kExitFailed;
   }
   // Before the link's threads exist: a Ctrl-C goes to every thread of the terminal's group, and the supervisor alone
@@ -47,9 +125,10 @@ int RunMemberPool(const PoolOptions& options) {
   sigemptyset(&ends);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) sigaddset(&ends, signal);
   pthread_sigmask(SIG_BLOCK, &ends, nullptr);
-  worker::SchedulerLink link(address, kVersion,
-                             [](const std::string& text) { std::fprintf(stderr, "sheaf pool: %s\n", text.c_str()); });
-  const int code = RunPool(options, [&](const PoolView& view) { link.Publish(view); });
+  worker::SchedulerLink link(
+      address, kVersion, [](const std::string& text) { std::fprintf(stderr, "sheaf pool: %s\n", text.c_str()); },
+      options.pki_directory);
+  const int code = RunPool(options, [&](const PoolView& view) { link.Publish(view); }, &link);
   link.Stop();
   return code;
 }

@@ -8,9 +8,12 @@
 #include "cli/completion.h"
 #include "cli/daemon_commands.h"
 #include "cli/doctor.h"
+#include "cli/drain_command.h"
 #include "cli/exit_code.h"
+#include "cli/launch_command.h"
 #include "cli/status_command.h"
 #include "cli/stop_command.h"
+#include "cli/token_command.h"
 #include "cli/version.h"
 
 namespace sheaf::cli {
@@ -31,12 +34,12 @@ constexpr char kFooter[] =
 // "auto" or a count; 0 stands for auto.
 std::string CheckWorkers(std::string& text) {
   if (text == "auto") {
-    text = "0";
+    text = "-1";
     return {};
   }
   const bool digits = !text.empty() && text.size() <= 4 && text.find_first_not_of("0123456789") == std::string::npos;
-  if (!digits || std::stoi(text) < 1 || std::stoi(text) > 4096) {
-    return "'" + text + "' is neither 'auto' nor a number from 1 to 4096";
+  if (!digits || std::stoi(text) > 4096) {
+    return "'" + text + "' is neither 'auto' nor a number from 0 to 4096";
   }
   return {};
 }
@@ -53,7 +56,8 @@ void AddScheduler(CLI::App& app, SchedulerStart* options) {
   scheduler->require_subcommand(1);
   CLI::App* start = scheduler->add_subcommand("start", "Run a scheduler in the foreground until SIGTERM or Ctrl-C");
   start->add_option("--listen", options->listen,
-                    "Unix socket path or 127.0.0.1:PORT; default: a socket in the runtime directory");
+                    "Unix socket path, 127.0.0.1:PORT, or IP:PORT for other machines (TLS, with the cluster's own "
+                    "certificates); default: a socket in the runtime directory");
   start->add_option("--state", options->state_dir,
                     "Directory of what survives a restart; default: "
                     "$XDG_STATE_HOME/sheaf/scheduler or ~/.local/state/sheaf/scheduler");
@@ -66,7 +70,7 @@ void AddScheduler(CLI::App& app, SchedulerStart* options) {
       "  sheaf scheduler start\n"
       "  sheaf scheduler start --listen 127.0.0.1:7400 --state /var/lib/sheaf\n"
       "  sheaf scheduler start --address-file run/scheduler &\n"
-      "Only this machine can connect: unix sockets and the loopback interface.\n");
+      "  sheaf scheduler start --listen 10.0.0.1:7400      then, for each machine: sheaf token create\n");
 }
 
 void AddPool(CLI::App& app, PoolStart* options) {
@@ -82,6 +86,14 @@ void AddPool(CLI::App& app, PoolStart* options) {
       ->transform(CLI::Validator(CheckSize, "SIZE"));
   start->add_option("--scheduler", options->scheduler,
                     "Join the cluster of this scheduler, or 'auto': the one on this machine");
+  start->add_option("--join", options->join,
+                    "Join a cluster on other machines: the scheduler's address, with --token-file the first time");
+  start->add_option("--token-file", options->token_file, "Invitation made with: sheaf token create");
+  start->add_option("--pki", options->pki, "Directory of this pool's certificate; default: one in the state directory");
+  start->add_option("--relay-listen", options->relay_listen,
+                    "IP:PORT where other pools' tasks come in; default: a free port of the loopback interface");
+  start->add_option("--relay-address", options->relay_address,
+                    "HOST:PORT that other machines connect to, if it differs from where this one listens");
   start->add_option("--socket", options->socket_path,
                     "Unix socket to listen on; default: one in the runtime directory");
   start->add_option("--id", options->pool_id, "Name in the cluster; default: HOST-PID");
@@ -94,7 +106,57 @@ void AddPool(CLI::App& app, PoolStart* options) {
       "  sheaf pool start --workers 8 --store 16GiB\n"
       "  sheaf pool start --address-file run/pool &\n"
       "  SHEAF_ADDRESS=$(cat run/pool) ./program\n"
-      "  sheaf pool start --scheduler 127.0.0.1:7400\n");
+      "  sheaf pool start --scheduler 127.0.0.1:7400\n"
+      "  sheaf pool start --workers 0 --scheduler auto     runs nothing itself, its programs use the others\n");
+}
+
+void AddDrain(CLI::App& app, DrainRequest* request) {
+  CLI::App* drain = app.add_subcommand("drain", "Take a pool out of its cluster: it hands over what it runs, and ends");
+  drain->add_option("pool", request->pool, "Its name, as sheaf status shows it")->required();
+  drain->add_option("--address", request->address, "The scheduler's; default: the one on this machine");
+  drain->add_option("--pki", request->pki, "Credentials for a scheduler on another machine")->envname("SHEAF_PKI");
+  drain->add_option("--timeout", request->timeout_s, "Seconds to wait until it has ended")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  drain->footer("Examples:\n  sheaf drain worker1\n  sheaf drain worker1 --address 10.0.0.1:7400\n");
+}
+
+void AddLaunch(CLI::App& app, LaunchRequest* request) {
+  CLI::App* launch = app.add_subcommand("launch", "Start a cluster on several machines, or end it");
+  launch->require_subcommand(1);
+  CLI::App* ssh =
+      launch->add_subcommand("ssh", "On machines that ssh reaches without a password, with sheaf installed");
+  ssh->add_option("hosts", request->hosts, "HOST or USER@HOST; each becomes a pool of that name")->required();
+  ssh->add_option("--listen", request->listen, "IP:PORT of the scheduler on this machine, if none runs yet");
+  ssh->add_option("--workers", request->workers, "Of each pool")->capture_default_str();
+  ssh->add_option("--ssh", request->ssh, "The command that reaches a host, and its options")->capture_default_str();
+  ssh->add_option("--remote-sheaf", request->remote, "The sheaf command there")->capture_default_str();
+  ssh->add_flag("--down", request->down, "End these pools, and the scheduler");
+  ssh->add_option("--timeout", request->timeout_s, "Seconds to wait for all of them")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  ssh->footer(
+      "Examples:\n"
+      "  sheaf launch ssh worker1 worker2 --listen 10.0.0.1:7400\n"
+      "  sheaf launch ssh worker1 worker2 --down\n");
+}
+
+void AddToken(CLI::App& app, TokenCreate* options) {
+  CLI::App* token = app.add_subcommand("token", "Invitations for machines that join the cluster");
+  token->require_subcommand(1);
+  CLI::App* create = token->add_subcommand("create", "Make one, beside the scheduler; good for one machine");
+  create->add_option("--out", options->out, "Write it here, readable by this user alone; default: standard output");
+  create->add_option("--minutes", options->minutes, "How long it is good")
+      ->check(CLI::Range(1, 1440))
+      ->capture_default_str();
+  create->add_option("--state", options->state_dir, "The scheduler's state directory, if it is not the default");
+  create->add_option("--address", options->address,
+                     "Where machines reach the scheduler, if it is not where it listens");
+  create->footer(
+      "Examples:\n"
+      "  sheaf token create --out invitation\n"
+      "  sheaf token create | ssh worker1 'umask 077; cat > invitation'\n"
+      "It holds a secret: whoever has it can join the cluster once.\n");
 }
 
 void AddStatus(CLI::App& app, StatusRequest* request) {
@@ -103,6 +165,7 @@ void AddStatus(CLI::App& app, StatusRequest* request) {
       ->add_option("--address", request->address,
                    "Pool socket or scheduler address; default: all that runs here for this user")
       ->envname("SHEAF_ADDRESS");
+  status->add_option("--pki", request->pki, "Credentials for a scheduler on another machine")->envname("SHEAF_PKI");
   status->add_option("--format", request->format, "table or json")
       ->check(CLI::IsMember({"table", "json"}))
       ->capture_default_str();
@@ -145,11 +208,17 @@ int RunCommandLine(int argc, char** argv) {
   PoolStart pool;
   StatusRequest status;
   StopRequest stop;
+  TokenCreate token;
+  DrainRequest drain;
   std::string shell = "bash";
   AddScheduler(app, &scheduler);
   AddPool(app, &pool);
   AddStatus(app, &status);
   AddStop(app, &stop);
+  AddToken(app, &token);
+  AddDrain(app, &drain);
+  LaunchRequest launch;
+  AddLaunch(app, &launch);
   CLI::App* doctor = app.add_subcommand("doctor", "Check what this machine needs to run pools");
   CLI::App* completion = app.add_subcommand("completion", "Print the shell's completion script");
   completion->add_option("shell", shell, "bash")->check(CLI::IsMember({"bash"}));
@@ -166,6 +235,9 @@ int RunCommandLine(int argc, char** argv) {
   }
 
   if (app.got_subcommand("status")) return RunStatus(status, argv);
+  if (app.got_subcommand("launch")) return RunLaunch(launch, argv);
+  if (app.got_subcommand("drain")) return RunDrain(drain, argv);
+  if (app.got_subcommand("token")) return RunTokenCreate(token, argv);
   if (app.got_subcommand("stop")) return RunStop(stop, argv);
   if (app.got_subcommand(doctor)) return RunDoctor();
   if (app.got_subcommand(completion)) return PrintCompletion(app);

@@ -1,7 +1,10 @@
 #include "cli/daemon_commands.h"
 
+#include <arpa/inet.h>
+#include <netdb.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <climits>
@@ -12,9 +15,11 @@
 #include <vector>
 
 #include "base/address_file.h"
+#include "base/fd.h"
 #include "cli/cluster_part.h"
 #include "cli/exit_code.h"
 #include "cli/pool_client.h"
+#include "cli/token_command.h"
 #include "cli/version.h"
 #include "worker/supervisor.h"
 
@@ -31,15 +36,6 @@ std::string Absolute(const std::string& path) {
   char here[PATH_MAX];
   if (path.empty() || path[0] == '/' || getcwd(here, sizeof here) == nullptr) return path;
   return std::string(here) + "/" + path;
-}
-
-std::string DefaultStateDirectory() {
-  if (const char* xdg = std::getenv("XDG_STATE_HOME"); xdg != nullptr && xdg[0] == '/') {
-    return std::string(xdg) + "/sheaf/scheduler";
-  }
-  const char* home = std::getenv("HOME");
-  if (home == nullptr || home[0] != '/') return {};
-  return std::string(home) + "/.local/state/sheaf/scheduler";
 }
 
 // The files that tell others where a daemon is; gone with this object.
@@ -79,7 +75,28 @@ int UsableCores() {
   return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
 }
 
-std::string DefaultPoolId() {
+// The address of this machine that the one at `host` sees; empty: it cannot be reached at all.
+std::string OwnAddressTowards(const scheduler::ListenAddress& other) {
+  std::string host = other.host;
+  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
+  addrinfo wish{}, *found = nullptr;
+  wish.ai_socktype = SOCK_DGRAM;
+  if (getaddrinfo(host.c_str(), std::to_string(other.port).c_str(), &wish, &found) != 0) return {};
+  const Fd socket(::socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_storage own{};
+  socklen_t size = sizeof own;
+  char text[INET6_ADDRSTRLEN] = {};
+  // Nothing is sent: connecting chooses the route.
+  const bool routed =
+      connect(socket.get(), found->ai_addr, found->ai_addrlen) == 0 &&
+      getsockname(socket.get(), reinterpret_cast<sockaddr*>(&own), &size) == 0 &&
+      getnameinfo(reinterpret_cast<sockaddr*>(&own), size, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0;
+  freeaddrinfo(found);
+  if (!routed) return {};
+  return own.ss_family == AF_INET6 ? "[" + std::string(text) + "]" : text;
+}
+
+std::string DefaultPoolId(bool with_pid) {
   char host[65] = {};
   gethostname(host, sizeof host - 1);
   std::string id(host);
@@ -88,7 +105,7 @@ std::string DefaultPoolId() {
         (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
     if (!plain) c = '-';
   }
-  return id.substr(0, 48) + "-" + std::to_string(getpid());
+  return with_pid ? id.substr(0, 48) + "-" + std::to_string(getpid()) : id.substr(0, 48);
 }
 
 // "auto": the one scheduler that this user runs here.
@@ -121,8 +138,8 @@ int RunSchedulerStart(const SchedulerStart& options, char** argv) {
   const auto pid = static_cast<std::uint32_t>(getpid());
   scheduler::SchedulerOptions daemon;
   daemon.listen = options.listen.empty() ? directory + "/scheduler-" + std::to_string(pid) + ".sock" : options.listen;
-  daemon.state_dir = options.state_dir.empty() ? DefaultStateDirectory() : Absolute(options.state_dir);
-  if (daemon.state_dir.empty()) return Complain("HOME is not set: give --state", kExitUsage);
+  daemon.state_dir = options.state_dir.empty() ? StateHome() + "/scheduler" : Absolute(options.state_dir);
+  if (options.state_dir.empty() && StateHome().empty()) return Complain("HOME is not set: give --state", kExitUsage);
   daemon.lost_after_ms = options.lost_after_s * 1000;
   daemon.version = kVersion;
   Announcement announcement;
@@ -157,10 +174,10 @@ int RunPoolStart(const PoolStart& options) {
   SupervisorOptions daemon;
   PoolOptions& pool = daemon.pool;
   pool.slots = std::stoi(options.workers);
-  if (pool.slots == 0) pool.slots = UsableCores();
+  if (pool.slots < 0) pool.slots = UsableCores();
   pool.store_bytes = std::stoull(options.store_bytes);
   pool.drain_ms = options.drain_s * 1000;
-  pool.pool_id = options.pool_id.empty() ? DefaultPoolId() : options.pool_id;
+  pool.pool_id = options.pool_id.empty() ? DefaultPoolId(options.join.empty()) : options.pool_id;
   pool.socket_path = options.socket_path.empty() ? directory + "/pool-" + std::to_string(pid) + ".sock"
                                                  : Absolute(options.socket_path);
   if (pool.socket_path.size() > 107) {
@@ -169,15 +186,30 @@ int RunPoolStart(const PoolStart& options) {
   if (Probe(pool.socket_path, &error) != Listener::kNobody) {
     return Complain("somebody listens on " + pool.socket_path + " already; see sheaf status", kExitFailed);
   }
-  pool.scheduler = options.scheduler;
+  pool.scheduler = options.join.empty() ? options.scheduler : options.join;
   if (!ResolveScheduler(directory, &pool.scheduler, &error)) return Complain(error, kExitNotFound);
   if (!pool.scheduler.empty()) {
     const auto address = scheduler::ParseListenAddress(pool.scheduler);
-    if (address.fault != scheduler::ListenAddress::Fault::kNone) {
+    const bool remote = address.fault == scheduler::ListenAddress::Fault::kNotLocal;
+    if (!options.join.empty() && address.fault != scheduler::ListenAddress::Fault::kMalformed &&
+        address.unix_path.empty()) {
+      pool.token_file = Absolute(options.token_file);
+      pool.pki_directory = options.pki.empty() ? StateHome() + "/pools/" + pool.pool_id : Absolute(options.pki);
+      if (options.pki.empty() && StateHome().empty()) return Complain("HOME is not set: give --pki", kExitUsage);
+    } else if (address.fault != scheduler::ListenAddress::Fault::kNone) {
       const bool refused = address.fault == scheduler::ListenAddress::Fault::kNotLocal;
       return Complain(address.reason, refused ? kExitRefused : kExitUsage);
     }
     pool.scheduler = address.grpc;
+    pool.relay_listen = options.relay_listen.empty() ? "127.0.0.1:0" : options.relay_listen;
+    if (remote && options.relay_listen.empty()) {
+      const std::string own = OwnAddressTowards(address);
+      if (own.empty()) return Complain("no route to " + address.grpc, kExitUnreachable);
+      pool.relay_listen = own + ":0";
+    }
+    pool.relay_address = options.relay_address;
+  } else if (pool.slots == 0) {
+    return Complain("a pool without workers is of use in a cluster only: give --scheduler, or --workers", kExitUsage);
   }
 
   Announcement announcement;

@@ -10,14 +10,14 @@ namespace sheaf::cli {
 
 struct SchedulerStart {
   std::string listen, state_dir, address_file;
-  int lost_after_s = 5;
+  int lost_after_s = 2;
 };
 int RunSchedulerStart(const SchedulerStart& options, char** argv);
 
 struct PoolStart {
-  std::string workers = "0";      // checked: digits; 0: one per core
+  std::string workers = "-1";     // checked: a number; less than 0: one per core
   std::string store_bytes = "0";  // checked: digits; 0: half of the memory
-  std::string scheduler, socket_path, pool_id, address_file;
+  std::string scheduler, join, token_file, pki, relay_listen, relay_address, socket_path, pool_id, address_file;
   int drain_s = 10;
 };
 int RunPoolStart(const PoolStart& options);

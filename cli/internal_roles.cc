@@ -9,6 +9,7 @@
 #include "cli/byte_size.h"
 #include "cli/cluster_part.h"
 #include "cli/exit_code.h"
+#include "cli/sibling.h"
 #include "worker/pool_main.h"
 #include "worker/supervisor.h"
 
@@ -76,6 +77,7 @@ bool RunInternalRole(int argc, char** argv, int* exit_code) {
     *exit_code = RunInternalPool(arguments, argv);
     return true;
   }
+  if (role == "internal-relay") BecomeSibling("sheaf-relay", argv);
   if (role == "internal-supervisor") {
     *exit_code = RunInternalSupervisor(arguments);
     return true;

@@ -21,7 +21,7 @@ struct Target {
 // From one address that somebody gave: a unix socket is asked what it is.
 bool Classify(const std::string& text, std::vector<Target>* targets, Unreachable* trouble, int* exit_code) {
   const scheduler::ListenAddress address = scheduler::ParseListenAddress(text);
-  if (address.fault != scheduler::ListenAddress::Fault::kNone) {
+  if (address.fault == scheduler::ListenAddress::Fault::kMalformed) {
     *trouble = {text, address.reason};
     *exit_code = address.fault == scheduler::ListenAddress::Fault::kNotLocal ? kExitRefused : kExitUsage;
     return false;
@@ -62,6 +62,7 @@ int Show(const StatusRequest& request, const MachineStatus& status, int exit_cod
 }  // namespace
 
 int RunStatus(const StatusRequest& request, char** argv) {
+  if (!request.pki.empty()) setenv("SHEAF_PKI", request.pki.c_str(), 1);
   MachineStatus status;
   std::vector<Target> targets;
   if (!request.address.empty()) {
@@ -106,6 +107,7 @@ int RunStatus(const StatusRequest& request, char** argv) {
       }
       if (answer.timed_out) failure = kExitTimeout;
       if (answer.foreign) failure = kExitVersion;
+      if (answer.refused) failure = kExitRefused;
       reason = std::move(answer.reason);
     } else {
       PoolAnswer answer = AskPool(target.address, timeout);

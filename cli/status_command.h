@@ -7,6 +7,7 @@ namespace sheaf::cli {
 
 struct StatusRequest {
   std::string address;  // empty: whatever this user runs on this machine
+  std::string pki;
   std::string format = "table";
   int timeout_s = 5;
 };

@@ -27,6 +27,14 @@ using Clock = std::chrono::steady_clock;
 // The process to signal for the daemon at `address`; 0: nobody there, see `reason`.
 pid_t FindDaemon(const std::string& address, char** argv, std::string* reason) {
   const scheduler::ListenAddress parsed = scheduler::ParseListenAddress(address);
+  if (parsed.fault == scheduler::ListenAddress::Fault::kNotLocal) {
+    // Its pid is of this machine only if it has announced itself here.
+    std::string error;
+    for (const FoundAddress& one : ListAnnounced(RuntimeDirectory(&error)))
+      if (one.kind == "scheduler" && one.address == address) return static_cast<pid_t>(one.pid);
+    *reason = address + " is not on this machine: stop it where it runs";
+    return 0;
+  }
   if (parsed.fault != scheduler::ListenAddress::Fault::kNone) {
     *reason = parsed.reason;
     return 0;

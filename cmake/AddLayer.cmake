@@ -11,11 +11,13 @@ set(FLOOR_sheaf_base 0)
 set(FLOOR_sheaf_wire 1)           # proto/*.h, fixed layouts; headers only
 set(FLOOR_sheaf_proto 1)          # proto/*.proto, generated
 set(FLOOR_sheaf_lease 2)          # scheduler/: the cores, no gRPC
+set(FLOOR_sheaf_ticket 2)         # scheduler/: certificates, tokens and tickets; OpenSSL
 set(FLOOR_sheaf_scheduler 2.5)    # scheduler/: the daemon around them
 set(FLOOR_sheaf_object_store 2)
 set(FLOOR_sheaf_runtime 3)
 set(FLOOR_sheaf_executor 4)       # worker/: the worker process
 set(FLOOR_sheaf_link 4)           # worker/: a pool's line to its scheduler
+set(FLOOR_sheaf_relay 4.5)        # worker/relay/: tasks and objects on their way between two pools
 set(FLOOR_sheaf_pool 4.5)         # worker/: pool and supervisor
 set(FLOOR_sheaf_ml_math 4.5)      # ml/: arithmetic without a runtime
 set(FLOOR_sheaf_ml 5)

@@ -35,6 +35,7 @@ enum class HomeKind : std::uint32_t {
 inline constexpr std::uint32_t kFlagError = 1;         // the payload is a stored error
 inline constexpr std::uint32_t kFlagBlockPayload = 2;  // the payload is a BlockRecord that names the real payload
 inline constexpr std::uint32_t kFlagKept = 4;          // completions only: the worker still uses the task's arguments
+inline constexpr std::uint32_t kFlagMarked = 16;       // behind the payload stands where it names memory and objects
 inline constexpr std::uint32_t kFlagGivenBack = 8;     // completions only: it has not run, it is the submitter's again
 // Completions only: what the run took, in 16 ns, in the flags from this bit on. 0: not measured; the largest: so much or more.
 inline constexpr std::uint32_t kTookShift = 8, kTookNanos = 16, kTookMax = 0xffffff;
@@ -75,6 +76,10 @@ static_assert(sizeof(HomeSlot) == 64);
 // What a task is. Dependencies (DependencyRecord each) come first in `inline_bytes`, then the arguments' payload;
 // if they do not fit, inline_bytes holds one BlockRecord for all of it.
 inline constexpr std::uint16_t kTaskArgumentsInBlock = 1;
+// Behind the arguments' payload stands where it names memory and objects (Encoder::AppendMarks): in a block up to its end,
+// else so many bytes as the flags say from this bit on.
+inline constexpr std::uint16_t kTaskMarked = 2;
+inline constexpr std::uint32_t kTaskMarksShift = 8;
 struct TaskRecord {
   std::uint32_t function;
   std::uint16_t dependencies;
@@ -82,7 +87,7 @@ struct TaskRecord {
   std::uint64_t digest;  // of the function's name and signature: a worker of another program refuses
   std::uint32_t size;    // bytes of the arguments' payload, without the dependencies
   std::uint16_t attempt;
-  std::uint16_t reserved;
+  std::uint16_t retries;  // what is left after this attempt
   alignas(8) std::byte inline_bytes[limits::kArgumentsInline];
 };
 static_assert(sizeof(TaskRecord) == 128);

@@ -11,7 +11,7 @@
 
 namespace sheaf::wire {
 
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;
 
 enum class Kind : std::uint32_t {
   // client -> pool
@@ -29,6 +29,7 @@ enum class Kind : std::uint32_t {
   kStatus = 12,        // Header -> kStatusReply with a JSON tail; needs no attach
   kStop = 13,          // Header: drain and exit; needs no attach (same uid) -> kDone
   kDetach = 14,        // Header: orderly goodbye
+  kAdmit = 15,         // Header, tail = ticket: a relay's far half asks whether it may serve -> kDone or kRefused
   // pool -> client
   kWelcome = 32,        // Welcome, fds: [page, control, slab 0, arena]
   kRefused = 33,        // Refused, tail = text: what was wrong and what to do
@@ -53,7 +54,8 @@ enum class Kind : std::uint32_t {
   kKill = 67,     // Exited.pid: SIGKILL it (a child of the supervisor only)
 };
 
-enum class Role : std::uint32_t { kDriver = 1, kWorker = 2 };
+// kRelay: a worker that runs nothing here, but sends what it claims to another pool (docs/decisions/0008).
+enum class Role : std::uint32_t { kDriver = 1, kWorker = 2, kRelay = 3 };
 enum class SegmentKind : std::uint32_t { kControl = 0, kSlab = 1, kArena = 2, kLarge = 3 };
 enum class Refusal : std::uint32_t {
   kNone = 0,
@@ -89,6 +91,8 @@ struct Welcome {
   std::uint32_t slab_segment, arena_segment;  // indices of the fds 2 and 3; the control segment is index 0
   std::uint64_t control_bytes, slab_bytes, arena_bytes, page_bytes;
   std::uint64_t budget_bytes;
+  std::uint32_t clustered;  // 1: what does not fit here may run on other pools
+  std::uint32_t reserved;
 };
 struct Refused {
   Header header;
@@ -110,8 +114,10 @@ struct SegmentName {
 };
 struct Want {
   Header header;
-  std::uint32_t workers;     // 0: none any more
-  std::uint32_t cpus_milli;  // of the widest task waiting, in thousandths
+  std::uint32_t workers;        // 0: none any more
+  std::uint32_t cpus_milli;     // of the widest task waiting, in thousandths
+  std::uint32_t elsewhere = 0;  // how many more it could use on other pools
+  std::uint32_t reserved = 0;
 };
 struct PairName {
   Header header;
@@ -125,8 +131,9 @@ struct OpenPair {
   std::uint32_t own_region, peer_region;  // out region of the submitter, in region of the worker
   std::uint32_t peer_out_regions;         // geometry of the peer's control segment
   std::uint64_t peer_control_bytes;
-  std::uint32_t nonce;  // never 0, never twice: both halves carry it, see segment_layout.h
-  std::uint32_t reserved;
+  std::uint32_t nonce;                 // never 0, never twice: both halves carry it, see segment_layout.h
+  std::uint32_t places;                // 0: a worker. Else a relay: how many tasks the other pool runs for it at once
+  std::uint32_t cpus_milli, reserved;  // of the widest task that may be pushed
 };
 struct Blocked {
   Header header;
@@ -143,13 +150,14 @@ struct Gone {
 };
 struct StartCall {
   Header header;
-  std::uint32_t function, reserved;
+  std::uint32_t function, marked;  // 1: behind the arguments stands where they name memory and objects
   std::uint64_t digest;
 };
 struct Spawn {
   Header header;
   std::uint32_t spawn;
-  std::uint32_t argument_count, environment_count, reserved;
+  std::uint32_t argument_count, environment_count;
+  std::uint32_t relay;  // 1: the supervisor's own executable is run, and the first descriptor becomes its number 4
 };
 struct Spawned {
   Header header;

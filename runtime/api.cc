@@ -55,6 +55,7 @@ void Encoder::AddRef(const RefCore& ref) {
   if (!ref.pin) throw Error("an empty ObjectRef cannot be sent; get refs from Put or Remote");
   const ObjectId id = runtime::IdOf(RequireContext(), *ref.pin.get());
   const std::uint32_t words[4] = {id.client, id.slot, id.generation, ref.element};
+  Mark(kMarkRef);
   Raw(words, sizeof words);
   holds_.push_back(ref.pin);
 }
@@ -130,6 +131,7 @@ void OnWorkerStart(std::uint32_t function, Encoder& arguments) {
   wire::StartCall call{};
   call.function = function;
   call.digest = FunctionAt(function)->digest;
+  call.marked = arguments.AppendMarks() ? 1 : 0;
   if (!context.socket().Send(call, wire::Kind::kStartCall, arguments.payload()))
     throw Error("the arguments of OnWorkerStart must fit into 64 KiB; Put large values and pass an Array");
 }

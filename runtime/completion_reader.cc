@@ -48,8 +48,8 @@ bool Submitter::ConsumeLaneLocked(int index, int lane_index) {
   constexpr std::uint32_t kAhead = 3;
   std::uint32_t count = 0;
   std::int64_t cost = 0;
-  // Lane 0 completes in order. Urgent entries need not: a worker that waits inside one runs the next, and the one that waits may
-  // be waiting for us.
+  // Lane 0 of a worker completes in order; a relay's need not, as the other pool has many workers. Nor need urgent entries: a
+  // worker that waits inside one runs the next, and the one that waits may be waiting for us.
   for (std::uint32_t position = lane.head; position != lane.tail; ++position) {
     std::uint32_t& slot = lane.slots[position % depth];
     if (slot != kTakenBack) {
@@ -60,7 +60,7 @@ bool Submitter::ConsumeLaneLocked(int index, int lane_index) {
         if (later != kTakenBack) slots_.PrefetchHome(later);
       }
       if (!Ring::IsPublished(completion, position)) {
-        if (lane_index == 0) break;
+        if (lane_index == 0 && pair.places == 0) break;
         continue;
       }
       ObjectRoot* root = slots_.RootOf(slot);
@@ -79,7 +79,8 @@ bool Submitter::ConsumeLaneLocked(int index, int lane_index) {
   // Also when nothing was consumed: a recall may have taken back a whole lane, which its head has passed just now.
   if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= limits::kLaneDepth;
   if (count == 0) return false;
-  core_.OnConsumed(index, count, cost, NowNanos());
+  last_ready_ = NowNanos();
+  core_.OnConsumed(index, count, cost, last_ready_);
   return true;
 }
 
@@ -98,7 +99,7 @@ void Submitter::CompleteLocked(OutPair& pair, ObjectRoot* root, const store::Com
     root->producer = static_cast<std::uint16_t>(store::IndexOf(pair.peer));
     pair.mapped->uses.fetch_add(1, std::memory_order_relaxed);
   }
-  const HomeWord value{HomeKind::kValue, flags & (store::kFlagError | store::kFlagBlockPayload)};
+  const HomeWord value{HomeKind::kValue, flags & (store::kFlagError | store::kFlagBlockPayload | store::kFlagMarked)};
   home.word.store(value.Pack(), std::memory_order_release);
   if (flags & store::kFlagKept) {
     // The worker still reads what the task named, and perhaps the record itself: everything stays, slot included.

@@ -30,7 +30,8 @@ struct Context::Attached {
   store::Mapping page, control, slab, arena;
 };
 
-std::unique_ptr<Context> Context::Attach(UniqueFd fd, wire::Role role, std::uint32_t spawn) {
+std::unique_ptr<Context> Context::Attach(UniqueFd fd, wire::Role role, std::uint32_t spawn,
+                                         const ForeignProgram* program) {
   Attached attached;
   attached.role = role;
   attached.socket = std::make_unique<PoolSocket>(std::move(fd));
@@ -44,7 +45,13 @@ std::unique_ptr<Context> Context::Attach(UniqueFd fd, wire::Role role, std::uint
   std::string tail;
   std::vector<int> fds;
   UniqueFd executable;
-  if (role == wire::Role::kDriver) {
+  if (program) {
+    std::memcpy(hello.build, program->identity.data(), sizeof hello.build);
+    hello.argument_count = program->arguments;
+    hello.environment_count = program->environment;
+    tail = program->description;
+    fds = {program->executable, program->standard_output, program->standard_error};
+  } else if (role == wire::Role::kDriver) {
     tail = DescribeProgram(&hello.argument_count, &hello.environment_count);
     executable = UniqueFd(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
     fds = {executable.get(), STDOUT_FILENO, STDERR_FILENO};
@@ -115,7 +122,8 @@ Context::Context(Attached&& attached)
   parts.peers = peers_.get();
   parts.heap = heap_.get();
   parts.socket = socket_.get();
-  parts.is_worker = attached.role == wire::Role::kWorker;
+  parts.is_worker = attached.role != wire::Role::kDriver;
+  parts.clustered = attached.welcome.clustered != 0;
   submitter_ = std::make_unique<Submitter>(parts, [this](std::uint64_t bytes) {
     const store::OwnSegment made = MakeSegment(wire::SegmentKind::kSlab, bytes);
     if (made.base) peers_->AddSlab(*peers_->Find(client), control_->slab_count.load(), made.base);
@@ -196,10 +204,12 @@ void Context::HandlePair(Message& message, bool out) {
 void Context::HandleRefused(const Message& message) {
   const auto* refused = message.As<wire::Refused>();
   if (!refused) return;
-  if (refused->why == wire::Refusal::kSpawnFailed || refused->why == wire::Refusal::kInfeasible ||
-      refused->why == wire::Refusal::kStopping) {
+  if (refused->why == wire::Refusal::kInfeasible) {
     Submitter::Lock lock(*submitter_);
-    submitter_->FailAllLocked(refused->why == wire::Refusal::kInfeasible ? "InfeasibleError" : "PoolLostError",
+    submitter_->FailQueuedLocked("InfeasibleError", message.Tail<wire::Refused>(), true);
+  } else if (refused->why == wire::Refusal::kSpawnFailed || refused->why == wire::Refusal::kStopping) {
+    Submitter::Lock lock(*submitter_);
+    submitter_->FailAllLocked("PoolLostError",
                               "the pool can start no worker for this program: " + message.Tail<wire::Refused>());
   } else if (refused->why == wire::Refusal::kLimit) {
     Submitter::Lock lock(*submitter_);

@@ -16,6 +16,7 @@
 #include "object_store/peer_table.h"
 #include "proto/control_page.h"
 #include "runtime/pool_socket.h"
+#include "runtime/program.h"
 #include "runtime/submitter.h"
 
 namespace sheaf::runtime {
@@ -41,7 +42,9 @@ class TaskRunner {
 class Context {
  public:
   // Attaches over a connected socket. Throws InitError with advice.
-  static std::unique_ptr<Context> Attach(UniqueFd socket, wire::Role role, std::uint32_t spawn);
+  // `program`: whose workers the pool shall start, if not this one's.
+  static std::unique_ptr<Context> Attach(UniqueFd socket, wire::Role role, std::uint32_t spawn,
+                                         const ForeignProgram* program = nullptr);
   ~Context();
 
   void Start();  // the helper thread

@@ -35,7 +35,10 @@ class DispatchCore {
   // How much later a start may be to have an input near; less if the other worker would be idle until then.
   static constexpr std::int64_t kFarNanos = 2'000, kFarNanosOfIdle = 400;
   static constexpr std::uint32_t kUnknownNanos = 1'000'000;  // what a function is expected to take before it has run
-  static constexpr std::int64_t kAheadMax = 1'000'000'000;   // a start that is further ahead says nothing
+  // A relay's tasks reach their worker, and its results us, so much later; so many may be under way to fill that time.
+  static constexpr std::int64_t kRelayNanos = 200'000;
+  static constexpr std::uint32_t kRelayQueueMax = 512;
+  static constexpr std::int64_t kAheadMax = 1'000'000'000;  // a start that is further ahead says nothing
 
   struct Pair {
     bool open = false;     // leased and alive
@@ -44,6 +47,8 @@ class DispatchCore {
     bool blocked = false;  // its executor waits inside Get
     bool starved = false;  // its executor sleeps, with entries whose inputs are not there
     bool pushed_since_recall = false;
+    std::uint32_t widest = ~std::uint32_t{0};  // thousandths of a CPU that a task may ask for
+    std::uint32_t places = 0;                  // 0: a worker. Else a relay: how many tasks the other pool runs at once
     std::uint32_t in_flight = 0;
     std::int64_t load = 0;           // nanoseconds that what is in flight is expected to take
     std::int64_t due = 0;            // when the task pushed last should be done
@@ -59,10 +64,12 @@ class DispatchCore {
     std::int64_t start = 0;
   };
 
-  void Open(int pair) {
+  void Open(int pair, std::uint32_t places = 0, std::uint32_t widest = ~std::uint32_t{0}) {
     if (pair >= size()) pairs_.resize(static_cast<std::size_t>(pair) + 1);
     At(pair) = Pair{};
     At(pair).open = true;
+    At(pair).places = places;
+    At(pair).widest = widest;
   }
   void Close(int pair) { At(pair) = Pair{}; }
   Pair& At(int pair) {
@@ -73,14 +80,14 @@ class DispatchCore {
 
   // For a task that is expected to take `cost`. If the best worker has no room the task waits for it: elsewhere it would only
   // wait for its inputs, in front of what could run.
-  Choice Choose(std::span<const Input> inputs, std::uint32_t cost) const {
+  Choice Choose(std::span<const Input> inputs, std::uint32_t cost, std::uint32_t milli = 0) const {
     std::int64_t ready = clock_;
     for (const Input& input : inputs) ready = std::max(ready, std::min(input.ready, clock_ + kAheadMax));
     Choice best;
     std::int64_t best_score = std::numeric_limits<std::int64_t>::max();
     for (int i = 0; i < size(); ++i) {
       const Pair& pair = pairs_[static_cast<std::size_t>(i)];
-      if (!pair.open || pair.paused || pair.blocked) continue;
+      if (!pair.open || pair.paused || pair.blocked || milli > pair.widest) continue;
       const std::int64_t free = FreeAt(pair), start = std::max(ready, free);
       const std::int64_t penalty = free <= ready ? kFarNanosOfIdle : kFarNanos;
       std::int64_t score = start;
@@ -177,11 +184,17 @@ class DispatchCore {
  private:
   // What is in flight began when the last result came. Who is late is expected to need as long again.
   std::int64_t FreeAt(const Pair& pair) const {
+    if (pair.places > 0)
+      return clock_ + kRelayNanos + (pair.in_flight < pair.places ? 0 : pair.load / std::int64_t{pair.places});
     if (pair.in_flight == 0) return clock_;
     const std::int64_t passed = clock_ - pair.last_progress;
     return std::max(pair.due, clock_ + (passed < pair.load ? pair.load - passed : passed));
   }
   static bool HasRoom(const Pair& pair, std::uint32_t cost) {
+    if (pair.places > 0) {
+      return !pair.full && pair.in_flight < kRelayQueueMax &&
+             (pair.in_flight < 2 * pair.places || (pair.load + cost) / pair.places <= kQueueNanos);
+    }
     return !pair.full && pair.in_flight < kQueueMax &&
            (pair.in_flight == 0 || pair.load + cost <= (pair.in_flight < kFew ? kQueueNanosOfFew : kQueueNanos));
   }

@@ -34,6 +34,8 @@ void Submitter::OpenPairLocked(const wire::OpenPair& message, store::Peer* peer)
   pair.out = reinterpret_cast<store::OutRegion*>(own + store::OutOffset()) + message.own_region;
   pair.in = reinterpret_cast<const store::InRegion*>(reinterpret_cast<const std::byte*>(control) + offset);
   pair.in_use = true;
+  pair.places = message.places;
+  pair.widest = message.cpus_milli;
   for (int lane = 0; lane < 2; ++lane) {
     pair.lanes[lane].slots.assign(store::LaneDepth(lane), kTakenBack);
     pair.lanes[lane].costs.assign(store::LaneDepth(lane), 0);
@@ -48,7 +50,7 @@ void Submitter::OpenPairLocked(const wire::OpenPair& message, store::Peer* peer)
   out.worker.store(message.peer, std::memory_order_relaxed);
   out.nonce.store(message.nonce, std::memory_order_release);
   peer->uses.fetch_add(1, std::memory_order_relaxed);
-  core_.Open(static_cast<int>(message.own_region));
+  core_.Open(static_cast<int>(message.own_region), message.places, message.cpus_milli);
   entry.store(opened, std::memory_order_release);
   active_.push_back(&pair);
   PumpLocked();
@@ -74,7 +76,7 @@ DispatchCore::Choice Submitter::ChooseLocked(const ObjectRoot& root, std::uint32
       if (++count == kLooks) break;
     }
   }
-  return core_.Choose({inputs.data(), count}, cost);
+  return core_.Choose({inputs.data(), count}, cost, root.extra ? root.extra->cpus_milli : 0);
 }
 
 // Before the first push only: from then on a worker may be reading the record.
@@ -97,7 +99,10 @@ bool Submitter::MustWaitForRoomLocked(const ObjectRoot& root) const {
   const std::uint64_t milli = root.extra ? root.extra->cpus_milli : 0;
   if (milli <= 1000) return false;
   std::uint64_t running = 0;
-  for (const OutPair* pair : active_) running += pair->control->blocked.load(std::memory_order_relaxed) == 0;
+  for (const OutPair* pair : active_) {
+    if (pair->places > 0 && pair->widest >= milli) return false;  // the other pool decides
+    running += pair->control->blocked.load(std::memory_order_relaxed) == 0;
+  }
   return running > 1 && running * milli > std::uint64_t{parts_.slots} * 1000;
 }
 
@@ -249,6 +254,7 @@ void Submitter::PushRequeueLocked() {
     if (!MustWaitForRoomLocked(*root) && InputsReadyLocked(*root)) {
       best = core_.ChooseUrgent([&](int pair) {
         const Lane& urgent = PairAt(pair).lanes[1];
+        if (root->extra && root->extra->cpus_milli > PairAt(pair).widest) return false;
         return urgent.tail - urgent.head < limits::kUrgentDepth;
       });
     }
@@ -263,25 +269,49 @@ void Submitter::PushRequeueLocked() {
   requeue_.swap(later);
 }
 
+// How many more CPUs on other machines are worth their price: for what would wait here for long, or has waited.
+std::uint32_t Submitter::UsefulElsewhereLocked() const {
+  constexpr std::int64_t kWorthNanos = 20'000'000;
+  if (!parts_.clustered || stay_here || backlog_size_ == 0) return 0;
+  constexpr std::uint64_t kMost = limits::kPairsMax;
+  const std::uint64_t tasks = outstanding_ - promised_;
+  if (parts_.slots == 0) return static_cast<std::uint32_t>(std::min(tasks, kMost));
+  std::int64_t each = DispatchCore::kUnknownNanos;
+  for (const QueuedTask& place : backlog_) {
+    if (const ObjectRoot* root = Waiting(place)) {
+      each = core_.CostOf(slots_.SlotOf(*root).task.function);
+      break;
+    }
+  }
+  const std::int64_t still = last_ready_ == 0 ? 0 : NowNanos() - last_ready_;
+  const std::int64_t wait = std::max(each, still) * static_cast<std::int64_t>(backlog_size_) / parts_.slots;
+  if (wait < kWorthNanos) return 0;
+  return static_cast<std::uint32_t>(std::min({static_cast<std::uint64_t>(wait / kWorthNanos), backlog_size_, kMost}));
+}
+
 void Submitter::WantLocked() {
-  const std::uint32_t want = DispatchCore::Want(outstanding_, parts_.slots);
+  const std::uint32_t want = DispatchCore::Want(outstanding_ - promised_, parts_.slots);
   std::uint32_t blocked = 0;
   for (int i = 0; i < core_.size(); ++i)
     if (core_.At(i).open && core_.At(i).blocked) ++blocked;
   const std::uint32_t level = std::min(want, parts_.slots) + (want ? blocked : 0);
-  const std::uint32_t milli = want ? WidestLocked() : 1000;
-  if (milli == wanted_milli_ && level <= wanted_ && !(blocked && level != wanted_)) return;
+  const std::uint32_t elsewhere = std::max(UsefulElsewhereLocked(), wanted_elsewhere_);
+  const std::uint32_t milli = want || elsewhere ? WidestLocked() : 1000;
+  if (milli == wanted_milli_ && level <= wanted_ && !(blocked && level != wanted_) && elsewhere == wanted_elsewhere_)
+    return;
   wanted_ = level;
   wanted_milli_ = milli;
+  wanted_elsewhere_ = elsewhere;
   wire::Want message{};
   message.workers = level;
   message.cpus_milli = milli;
+  message.elsewhere = elsewhere;
   parts_.socket->Send(message, wire::Kind::kWant);
 }
 
 void Submitter::LowerWantLocked() {
-  if (wanted_ == 0 || outstanding_ > 0) return;
-  wanted_ = 0;
+  if ((wanted_ == 0 && wanted_elsewhere_ == 0) || outstanding_ > promised_) return;
+  wanted_ = wanted_elsewhere_ = 0;
   wanted_milli_ = 1000;
   parts_.socket->Send(wire::Want{}, wire::Kind::kWant);
 }

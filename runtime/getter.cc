@@ -219,6 +219,8 @@ detail::Stored MakeStored(Context& context, std::uint32_t flags, const std::byte
     if (!at) throw ObjectLostError("the memory of this object is gone with the process that made it");
     stored.payload = {at, named.size};
   }
+  if ((flags & store::kFlagMarked) && !detail::SplitMarks(&stored.payload, &stored.marks))
+    throw Error("a stored value is damaged");
   return stored;
 }
 

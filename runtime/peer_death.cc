@@ -56,7 +56,7 @@ void Submitter::PeerGoneLocked(std::uint32_t client, int status) {
     for (Pin& hold : holds) DropLocked(std::move(hold));
     if (peer) peer->uses.fetch_sub(1, std::memory_order_relaxed);
   }
-  wanted_ = 0;
+  wanted_ = wanted_elsewhere_ = 0;
   PumpLocked();
   if (local_sleepers > 0) RingLocked();
   AcknowledgeDeadLocked();
@@ -78,6 +78,7 @@ void Submitter::RetryLocked(OutPair& pair, ObjectRoot* root, bool begun, int sta
     --root->retries;
     ++root->attempt;
     slots_.SlotOf(*root).task.attempt = root->attempt;
+    slots_.SlotOf(*root).task.retries = static_cast<std::uint16_t>(root->retries);
   }
   RequeueLocked(root);
 }
@@ -127,11 +128,13 @@ void Submitter::FailLocked(ObjectRoot* root, std::string_view kind, const std::s
 }
 
 // What is with no worker. The pool takes our wish for none, and we may wish again.
-void Submitter::FailQueuedLocked(std::string_view kind, const std::string& message) {
-  wanted_ = 0;
+void Submitter::FailQueuedLocked(std::string_view kind, const std::string& message, bool widest_only) {
+  wanted_ = wanted_elsewhere_ = 0;
+  const std::uint32_t widest = WidestLocked();
   std::vector<ObjectRoot*> queued;
   slots_.ForEachLive([&](ObjectRoot& root) {
-    if (root.phase == Phase::kBacklog) queued.push_back(&root);
+    const std::uint32_t milli = root.extra ? root.extra->cpus_milli : 0;
+    if (root.phase == Phase::kBacklog && (!widest_only || milli >= widest)) queued.push_back(&root);
   });
   for (ObjectRoot* root : queued) {
     SHEAF_CHECK(backlog_size_ > 0);

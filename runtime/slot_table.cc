@@ -7,7 +7,7 @@
 namespace sheaf::runtime {
 
 void SlotTable::AddSlab(const store::OwnSegment& segment) {
-  const auto index = static_cast<std::uint32_t>(slabs_.size());
+  const std::uint32_t index = count_.load(std::memory_order_relaxed);
   SHEAF_CHECK(index < limits::kSlabsMax && segment.bytes >= store::SlabBytes(index));
   Slab slab;
   slab.slots = reinterpret_cast<store::Slot*>(segment.base);
@@ -16,7 +16,8 @@ void SlotTable::AddSlab(const store::OwnSegment& segment) {
   void* roots = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   SHEAF_CHECK(roots != MAP_FAILED);
   slab.roots = static_cast<ObjectRoot*>(roots);
-  slabs_.push_back(slab);
+  slabs_[index] = slab;
+  count_.store(index + 1, std::memory_order_release);
   control_->slab_segment[index].store(segment.segment, std::memory_order_relaxed);
   control_->slab_count.store(index + 1, std::memory_order_release);
 }
@@ -36,13 +37,15 @@ ObjectRoot* SlotTable::Allocate() {
       PrefetchForWriting(record + 64);
     }
   } else {
-    if (slabs_.empty() || slabs_.back().used == limits::SlabSlots(static_cast<std::uint32_t>(slabs_.size() - 1))) {
-      if (slabs_.size() == limits::kSlabsMax) return nullptr;
-      const store::OwnSegment segment = make_slab_(store::SlabBytes(static_cast<std::uint32_t>(slabs_.size())));
+    std::uint32_t count = count_.load(std::memory_order_relaxed);
+    if (count == 0 || slabs_[count - 1].used == limits::SlabSlots(count - 1)) {
+      if (count == limits::kSlabsMax) return nullptr;
+      const store::OwnSegment segment = make_slab_(store::SlabBytes(count));
       if (!segment.base) return nullptr;
       AddSlab(segment);
+      count = count_.load(std::memory_order_relaxed);
     }
-    slot = static_cast<std::uint32_t>((slabs_.size() - 1) << 16) | slabs_.back().used++;
+    slot = (count - 1) << 16 | slabs_[count - 1].used++;
   }
   ObjectRoot* root = RootOf(slot);
   SHEAF_CHECK(root->phase == Phase::kFree);

@@ -1,7 +1,10 @@
 // Our own home slots: slabs of shared memory that only this process writes, and beside each slot its private root.
-// Not synchronised: the Submitter's mutex guards it. Slots are reused last-in first-out, so that they stay warm.
+// Not synchronised: the Submitter's mutex guards it; only slots that exist may be looked at without it. Slots are reused
+// last-in first-out, so that they stay warm.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -34,15 +37,16 @@ class SlotTable {
   }
   ObjectRoot* RootOf(std::uint32_t slot) const {
     const std::uint32_t slab = store::SlabOf(slot), place = store::PlaceOf(slot);
-    if (slab >= slabs_.size() || place >= limits::SlabSlots(slab)) return nullptr;
+    if (slab >= count_.load(std::memory_order_acquire) || place >= limits::SlabSlots(slab)) return nullptr;
     return &slabs_[slab].roots[place];
   }
   std::uint64_t live() const { return live_; }
   template <class F>
   void ForEachLive(F f) {
-    for (auto& slab : slabs_)
-      for (std::uint32_t i = 0; i < slab.used; ++i)
-        if (slab.roots[i].phase != Phase::kFree) f(slab.roots[i]);
+    const std::uint32_t count = count_.load(std::memory_order_relaxed);
+    for (std::uint32_t s = 0; s < count; ++s)
+      for (std::uint32_t i = 0; i < slabs_[s].used; ++i)
+        if (slabs_[s].roots[i].phase != Phase::kFree) f(slabs_[s].roots[i]);
   }
 
  private:
@@ -55,7 +59,9 @@ class SlotTable {
   };
   store::ControlHeader* control_;
   MakeSlab make_slab_;
-  std::vector<Slab> slabs_;
+  // Never moves: a thread that waits for its object looks at its slot while another one gets a new slab.
+  std::array<Slab, limits::kSlabsMax> slabs_{};
+  std::atomic<std::uint32_t> count_{0};
   std::vector<std::uint32_t> free_;
   std::uint64_t live_ = 0;
 };

@@ -69,11 +69,12 @@ void Submitter::GiveExtraLocked(ObjectRoot* root) {
 // Dependencies first, then the payload; what does not fit into the record goes into a block of our own.
 void Submitter::StoreArgumentsLocked(ObjectRoot* root, store::TaskRecord& record, detail::Encoder& arguments) {
   auto& dependencies = arguments.dependencies();
-  const auto payload = arguments.payload();
   const std::size_t fixed = dependencies.size() * sizeof(store::DependencyRecord);
   record.dependencies = static_cast<std::uint16_t>(dependencies.size());
-  record.size = static_cast<std::uint32_t>(payload.size());
-  record.flags = 0;
+  record.size = static_cast<std::uint32_t>(arguments.payload().size());
+  const std::size_t marks = arguments.AppendMarks();
+  record.flags = marks ? store::kTaskMarked : 0;
+  const auto payload = arguments.payload();
   std::byte* to = record.inline_bytes;
   const bool in_block = fixed + payload.size() > sizeof record.inline_bytes;
   if (!in_block && dependencies.empty() && arguments.holds().empty()) {
@@ -88,10 +89,12 @@ void Submitter::StoreArgumentsLocked(ObjectRoot* root, store::TaskRecord& record
     held->kind = kBlockRoot;
     held->block = block;
     holds->push_back(Pin::Share(held));
-    record.flags = store::kTaskArgumentsInBlock;
+    record.flags |= store::kTaskArgumentsInBlock;
     const store::BlockRecord named{{parts_.client, block.segment, block.offset}, fixed + payload.size()};
     std::memcpy(record.inline_bytes, &named, sizeof named);
     to = block.data;
+  } else if (marks) {
+    record.flags = static_cast<std::uint16_t>(record.flags | marks << store::kTaskMarksShift);
   }
   for (auto& [ref, unwrap] : dependencies) {
     store::DependencyRecord named{};
@@ -132,7 +135,8 @@ RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::
   store::TaskRecord& record = slots_.SlotOf(*root).task;
   record.function = function;
   record.digest = digest;
-  record.attempt = 1;
+  record.attempt = static_cast<std::uint16_t>(root->attempt = static_cast<std::uint16_t>(options.attempt));
+  record.retries = static_cast<std::uint16_t>(root->retries);
   try {
     StoreArgumentsLocked(root, record, arguments);
   } catch (...) {
@@ -140,11 +144,11 @@ RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::
     throw;
   }
   if (!options.name.empty()) ExtraOf(root).name = options.name;
-  if (options.cpus > 1 && options.cpus <= parts_.slots) {
+  if (options.cpus > 1 && (options.cpus <= parts_.slots || parts_.clustered)) {
     ExtraOf(root).cpus_milli = static_cast<std::uint32_t>(std::ceil(options.cpus * 1000));
     ++wide_[root->extra->cpus_milli];
   }
-  if (options.cpus > parts_.slots) {
+  if (options.cpus > parts_.slots && !parts_.clustered) {
     FailLocked(root, "InfeasibleError",
                "the task asks for " + std::to_string(options.cpus) + " cpus, the pool has " +
                    std::to_string(parts_.slots) + " slots; ask for less or start the pool with more --workers");
@@ -162,7 +166,7 @@ RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::
   if (std::exchange(helper_idle, false)) RingLocked();
   root->phase = Phase::kBacklog;
   backlog_.push_back(Place(*root));
-  ++backlog_size_;
+  if (backlog_size_++ == 0 && parts_.clustered) last_ready_ = NowNanos();
   // The rings are full or nobody is leased yet. Look for progress now and then, not at every call.
   if (active_.empty() || (backlog_size_ & 31) == 1) PumpLocked();
   if (backlog_size_ <= kBacklogEasy) ease_above_ = kBacklogEasy;
@@ -177,8 +181,8 @@ void Submitter::EasedLocked(std::uint64_t before) {
 }
 
 RefCore Submitter::Put(detail::Encoder& value) {
+  std::uint32_t flags = value.AppendMarks() ? store::kFlagMarked : 0;
   const auto payload = value.payload();
-  std::uint32_t flags = 0;
   store::BlockRecord named{};
   Pin block_pin;
   std::span<const std::byte> bytes = payload;
@@ -192,7 +196,7 @@ RefCore Submitter::Put(detail::Encoder& value) {
     std::memcpy(block.data, payload.data(), payload.size());
     named = {{parts_.client, block.segment, block.offset}, payload.size()};
     bytes = std::as_bytes(std::span(&named, 1));
-    flags = store::kFlagBlockPayload;
+    flags |= store::kFlagBlockPayload;
   }
   Lock lock(*this);
   ObjectRoot* root = AllocateLocked();
@@ -208,6 +212,24 @@ RefCore Submitter::Put(detail::Encoder& value) {
   std::memcpy(home.payload, bytes.data(), bytes.size());
   home.word.store(HomeWord{HomeKind::kValue, flags}.Pack(), std::memory_order_release);
   return {Pin::Adopt(root), detail::kWhole};
+}
+
+RefCore Submitter::Promise() {
+  Lock lock(*this);
+  ObjectRoot* root = AllocateLocked();
+  root->refs.store(2, std::memory_order_relaxed);  // the caller's, and the promise itself until it is kept
+  root->phase = Phase::kInline;
+  ++outstanding_;
+  ++promised_;
+  return {Pin::Adopt(root), detail::kWhole};
+}
+
+void Submitter::KeepPromise(ObjectRoot* root, std::uint32_t flags, std::span<const std::byte> payload,
+                            std::vector<Pin> holds) {
+  Lock lock(*this);
+  SHEAF_CHECK(promised_ > 0);
+  --promised_;
+  FinishInlineLocked(root, flags, payload, std::move(holds));
 }
 
 bool Submitter::TakeForInlineLocked(ObjectRoot* root) {

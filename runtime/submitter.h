@@ -53,6 +53,8 @@ struct OutPair {
   std::vector<Pin> recall_holds;  // what the worker may still look at until it acknowledges
   bool in_use = false;
   bool dead = false;
+  std::uint32_t widest = 0;  // thousandths of a CPU that a task may ask for
+  std::uint32_t places = 0;  // more than 0: a relay, whose tasks end in any order
 };
 
 // A place in a queue. A task run inline leaves its place behind; the generation says that the slot has moved on.
@@ -70,6 +72,7 @@ class Submitter {
     store::BlockHeap* heap = nullptr;
     PoolSocket* socket = nullptr;
     bool is_worker = false;
+    bool clustered = false;  // other pools may help
   };
   Submitter(const Parts& parts, SlotTable::MakeSlab make_slab);
 
@@ -77,6 +80,11 @@ class Submitter {
   RefCore Submit(std::uint32_t function, std::uint64_t digest, detail::Encoder& arguments,
                  const detail::SubmitOptions& options);
   RefCore Put(detail::Encoder& value);
+  // An object whose value this process brings later, once, with FinishInlineLocked. It is nobody's task: no worker is wanted
+  // for it, and it waits in no queue.
+  RefCore Promise();
+  void KeepPromise(ObjectRoot* root, std::uint32_t flags, std::span<const std::byte> payload, std::vector<Pin> holds);
+  bool stay_here = false;  // what is submitted came from another pool: ask none for help with it
   void PumpLocked();       // consume what has finished, push what waits, take back what is stuck
   void LowerWantLocked();  // nothing to do for a while: the pool may use our workers' slots for others
   void OpenPairLocked(const wire::OpenPair& message, store::Peer* peer);
@@ -106,7 +114,7 @@ class Submitter {
   void PeerGoneLocked(std::uint32_t client, int status);
   void PeerForgottenLocked(std::uint32_t client);
   void FailAllLocked(std::string_view kind, const std::string& message);  // the pool is lost
-  void FailQueuedLocked(std::string_view kind, const std::string& message);
+  void FailQueuedLocked(std::string_view kind, const std::string& message, bool widest_only = false);
   void FailLocked(ObjectRoot* root, std::string_view kind, const std::string& message);
   // Sends kGoneAck for dead peers that nothing here uses any more.
   void AcknowledgeDeadLocked();
@@ -161,6 +169,7 @@ class Submitter {
   // The widest unfinished task, in thousandths of a CPU: every worker of the job counts as so wide, as any may get it.
   std::uint32_t WidestLocked() const { return wide_.empty() ? 1000 : wide_.rbegin()->first; }
   bool MustWaitForRoomLocked(const ObjectRoot& root) const;
+  std::uint32_t UsefulElsewhereLocked() const;
   void RecallLocked(int pair);
   void SettleRecallLocked(int pair);
   void RequeueLocked(ObjectRoot* root);
@@ -198,7 +207,9 @@ class Submitter {
   std::map<std::uint32_t, std::vector<Pin>> lent_by_dead_;  // until kForgotten: others may still read it
   std::uint64_t backlog_size_ = 0;                          // entries of backlog_ that are still kBacklog
   std::uint64_t outstanding_ = 0;                           // submitted, not ready
-  std::uint32_t wanted_ = 0, wanted_milli_ = 1000;
+  std::uint64_t promised_ = 0;                              // of outstanding_: promises
+  std::uint32_t wanted_ = 0, wanted_milli_ = 1000, wanted_elsewhere_ = 0;
+  std::int64_t last_ready_ = 0;  // when an object became ready last, or tasks began to wait
   std::map<std::uint32_t, std::uint64_t>
       wide_;  // unfinished tasks by thousandths of a CPU, where these are more than 1000
   std::uint64_t pumps_ = 0;

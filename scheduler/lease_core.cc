@@ -8,7 +8,8 @@
 namespace sheaf::lease {
 
 LeaseCore::LeaseCore(const Config& config) : config_(config) {
-  SHEAF_CHECK(config.slots > 0 && config.pairs_max > 0 && config.spawn_failures_max > 0 && config.turn > 0);
+  SHEAF_CHECK((config.slots > 0 || config.clustered) && config.pairs_max > 0 && config.spawn_failures_max > 0 &&
+              config.turn > 0);
 }
 
 std::vector<Action> LeaseCore::OnEvent(const Event& event, Time now) {
@@ -62,18 +63,37 @@ void LeaseCore::On(const Want& event, Time) {
   ClientView* client = Find(event.client);
   if (!client) return;  // it died while its message was under way
   if (config_.bug_want_lost_while_spawning && !spawns_.empty()) return;
-  client->want = 0;
-  if (event.workers == 0) return;
+  client->want = client->elsewhere = 0;
+  if (event.workers == 0 && event.elsewhere == 0) return;
   if (draining_ || jobs_.at(client->job).ended) {
     actions_.push_back(Refuse{event.client, Reason::kStopping});
     return;
   }
-  if (event.cpus_milli > CapacityMilli()) {
+  if (event.cpus_milli > CapacityMilli() && !config_.clustered) {
     actions_.push_back(Refuse{event.client, Reason::kInfeasible});
     return;
   }
   client->want = event.workers;
+  client->elsewhere = event.elsewhere;
   client->cpus_milli = event.cpus_milli;
+}
+
+void LeaseCore::On(const RelayReady& event, Time) {
+  SHEAF_CHECK(event.client != 0 && event.places > 0 && !clients_.contains(event.client));
+  const auto job = jobs_.find(event.job);
+  if (job == jobs_.end() || job->second.ended || draining_) {
+    actions_.push_back(StopWorker{event.client});
+    return;
+  }
+  ClientView& relay = clients_[event.client];
+  relay.job = event.job;
+  relay.worker = true;
+  relay.places = event.places;
+}
+
+void LeaseCore::On(const RelayLeaving& event, Time) {
+  ClientView* relay = Find(event.client);
+  if (relay && relay->places > 0) Stop(event.client);
 }
 
 void LeaseCore::On(const Blocked& event, Time) {
@@ -106,7 +126,7 @@ void LeaseCore::On(const WorkerReturned& event, Time) {
 void LeaseCore::On(const Drain&, Time) {
   draining_ = true;
   for (auto& [id, client] : clients_) {
-    client.want = 0;
+    client.want = client.elsewhere = 0;
     if (client.worker) Stop(id);
   }
   for (const auto& [id, spawn] : spawns_) actions_.push_back(CancelSpawn{id});
@@ -144,7 +164,7 @@ void LeaseCore::EndJob(Client job) {
   BreakPairs(job);
   for (auto& [id, client] : clients_) {
     if (client.job != job) continue;
-    client.want = 0;
+    client.want = client.elsewhere = 0;
     Stop(id);
   }
   std::erase_if(spawns_, [&](const auto& spawn) {
@@ -229,7 +249,8 @@ void LeaseCore::Check() const {
     SHEAF_CHECK(jobs_.contains(client.job) && (client.worker ? client.job != id : client.job == id));
     SHEAF_CHECK(!client.blocked || client.worker);
     SHEAF_CHECK(client.want == 0 || (!jobs_.at(client.job).ended && !draining_));
-    SHEAF_CHECK(client.cpus_milli <= CapacityMilli());
+    SHEAF_CHECK(client.cpus_milli <= CapacityMilli() || config_.clustered);
+    SHEAF_CHECK(client.places == 0 || (client.worker && config_.clustered));
     populated[client.job] = true;
   }
   for (const auto& [id, spawn] : spawns_) {

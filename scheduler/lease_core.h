@@ -11,6 +11,10 @@
 // process runs one task at a time. Width asked for is never dropped silently: more than the pool
 // has is refused.
 //
+// A relay is a worker without a CPU: it sends its tasks to another pool, by a grant of the
+// cluster's scheduler. Clients say how many CPUs elsewhere they could use; the shell asks for them
+// and reports the relays, the core connects.
+//
 // Every decision is a level, not an edge: after each event the core compares what is with what
 // should be (Plan) and says what to do about the difference, so a lost or repeated wish does no
 // harm. Shares between jobs are max-min fair in CPUs; where not even one worker each fits, jobs
@@ -49,6 +53,14 @@ struct Want {  // how many workers the client could use now, and the widest task
   Client client = 0;
   std::uint32_t workers = 0;
   std::uint32_t cpus_milli = 1000;
+  std::uint32_t elsewhere = 0;  // and how many more on other machines
+};
+struct RelayReady {
+  Client client = 0, job = 0;
+  std::uint32_t places = 1;
+};
+struct RelayLeaving {  // its grant has ended: no more pairs
+  Client client = 0;
 };
 struct Blocked {  // a worker's task waits inside Get, or runs on
   Client client = 0;
@@ -69,8 +81,8 @@ struct WorkerReturned {  // asked for by ClosePair, or by itself after lowering 
 };
 struct Drain {};  // the pool ends: no more workers, all are stopped
 struct Tick {};
-using Event = std::variant<JobStarted, JobEnded, WorkerReady, SpawnFailed, Want, Blocked, ClientDied, PeerForgotten,
-                           WorkerReturned, Drain, Tick>;
+using Event = std::variant<JobStarted, JobEnded, WorkerReady, SpawnFailed, Want, RelayReady, RelayLeaving, Blocked,
+                           ClientDied, PeerForgotten, WorkerReturned, Drain, Tick>;
 
 // ---- actions
 struct SpawnWorker {
@@ -110,7 +122,8 @@ using Action = std::variant<SpawnWorker, CancelSpawn, OpenPair, ClosePair, FreeP
 class LeaseCore {
  public:
   struct Config {
-    std::uint32_t slots = 1;               // CPUs
+    std::uint32_t slots = 1;               // CPUs; 0 only in a cluster
+    bool clustered = false;                // what does not fit here may fit elsewhere
     std::uint32_t extra_workers_max = 64;  // processes beyond the slots, while others wait inside Get
     std::uint32_t pairs_max = 8;           // regions of each direction in every client's control segment
     Time spawn_timeout = 30'000'000'000;
@@ -141,6 +154,7 @@ class LeaseCore {
   std::uint32_t Width(Client job) const;    // milli-CPUs of each worker of the job
   std::uint32_t Running(Client job) const;  // workers that occupy a slot, those being started included
   std::uint64_t OccupiedMilli() const;
+  std::uint64_t Elsewhere(Client job) const;  // CPUs that its clients could use on other machines
 
  private:
   void On(const JobStarted& event, Time now);
@@ -148,6 +162,8 @@ class LeaseCore {
   void On(const WorkerReady& event, Time now);
   void On(const SpawnFailed& event, Time now);
   void On(const Want& event, Time now);
+  void On(const RelayReady& event, Time now);
+  void On(const RelayLeaving& event, Time now);
   void On(const Blocked& event, Time now);
   void On(const ClientDied& event, Time now);
   void On(const PeerForgotten& event, Time now);
@@ -168,9 +184,10 @@ class LeaseCore {
   std::uint64_t Demand(Client job) const;  // workers
   std::uint64_t LiveWorkers() const;
   Client PickToStop(Client job) const;
-  Client PickWorkerFor(Client submitter) const;
+  Client PickWorkerFor(Client submitter, bool relay) const;
+  bool Connect(Client submitter, bool relay);  // false: there is nobody to connect it with
   void AskForARegion(Client submitter);
-  std::uint32_t UsablePairs(Client submitter) const;
+  std::uint32_t UsablePairs(Client submitter, bool relays = false) const;
   std::uint32_t PairsOf(Client worker) const;
 
   void EndJob(Client job);

@@ -22,14 +22,15 @@ void LeaseCore::Plan(Time now) {
 std::uint32_t LeaseCore::Width(Client job) const {
   std::uint32_t width = 1000;
   for (const auto& [id, client] : clients_)
-    if (client.job == job && client.want > 0) width = std::max(width, client.cpus_milli);
+    if (client.job == job && client.want + client.elsewhere > 0) width = std::max(width, client.cpus_milli);
   return width;
 }
 
 std::uint32_t LeaseCore::Running(Client job) const {
   std::uint32_t running = 0;
   for (const auto& [id, client] : clients_)
-    if (client.job == job && client.worker && (!client.blocked || config_.bug_blocked_keeps_slot)) ++running;
+    if (client.job == job && client.worker && client.places == 0 && (!client.blocked || config_.bug_blocked_keeps_slot))
+      ++running;
   for (const auto& [id, spawn] : spawns_) running += spawn.job == job;
   return running;
 }
@@ -42,7 +43,7 @@ std::uint64_t LeaseCore::OccupiedMilli() const {
 
 std::uint64_t LeaseCore::LiveWorkers() const {
   std::uint64_t live = spawns_.size();
-  for (const auto& [id, client] : clients_) live += client.worker;
+  for (const auto& [id, client] : clients_) live += client.worker && client.places == 0;
   return live;
 }
 
@@ -51,6 +52,13 @@ std::uint64_t LeaseCore::Demand(Client job) const {
   for (const auto& [id, client] : clients_)
     if (client.job == job) demand += client.want;
   return std::min<std::uint64_t>(demand, config_.slots);
+}
+
+std::uint64_t LeaseCore::Elsewhere(Client job) const {
+  std::uint64_t wanted = 0;
+  for (const auto& [id, client] : clients_)
+    if (client.job == job) wanted += client.elsewhere;
+  return wanted;
 }
 
 bool LeaseCore::Wants(Client job) const { return Demand(job) > 0; }
@@ -89,7 +97,7 @@ Client LeaseCore::PickToStop(Client job) const {
   Client best = 0;
   std::pair<std::uint32_t, std::uint32_t> least;
   for (const auto& [id, client] : clients_) {
-    if (client.job != job || !client.worker || client.blocked || client.stopping) continue;
+    if (client.job != job || !client.worker || client.places > 0 || client.blocked || client.stopping) continue;
     const std::pair<std::uint32_t, std::uint32_t> cost{client.want, PairsOf(id)};
     if (best != 0 && cost > least) continue;
     best = id;
@@ -104,7 +112,7 @@ void LeaseCore::MakeRoom(Time) {
   for (const auto& [id, job] : jobs_) {
     std::uint64_t kept = Running(id);
     for (const auto& [other, client] : clients_)
-      if (client.job == id && client.worker && client.stopping && !client.blocked) --kept;
+      if (client.job == id && client.worker && client.places == 0 && client.stopping && !client.blocked) --kept;
     occupied += kept * Width(id);
     if (job.target > kept) needed += (job.target - kept) * std::uint64_t{Width(id)};
   }
@@ -115,7 +123,7 @@ void LeaseCore::MakeRoom(Time) {
     for (const auto& [id, job] : jobs_) {
       std::uint64_t running = Running(id);
       for (const auto& [other, client] : clients_)
-        if (client.job == id && client.worker && client.stopping && !client.blocked) --running;
+        if (client.job == id && client.worker && client.places == 0 && client.stopping && !client.blocked) --running;
       if (running <= job.target || (running - job.target) * Width(id) <= most) continue;
       from = id;
       most = (running - job.target) * Width(id);
@@ -144,7 +152,7 @@ void LeaseCore::StartWorkers(Time now) {
     const std::uint64_t width = Width(id);
     std::uint32_t running = Running(id);
     for (const auto& [other, client] : clients_)
-      if (client.job == id && client.worker && client.stopping && !client.blocked) --running;
+      if (client.job == id && client.worker && client.places == 0 && client.stopping && !client.blocked) --running;
     while (running < job.target && job.next_spawn == 0 && occupied + width <= CapacityMilli() &&
            live < std::uint64_t{config_.slots} + config_.extra_workers_max) {
       const Spawn spawn = next_spawn_++;
@@ -164,7 +172,7 @@ void LeaseCore::StopSurplus(Time now) {
     const auto surplus = [&] {
       std::uint32_t running = 0;
       for (const auto& [other, client] : clients_)
-        running += client.job == id && client.worker && !client.blocked && !client.stopping;
+        running += client.job == id && client.worker && client.places == 0 && !client.blocked && !client.stopping;
       return running > job.target ? running - job.target : 0;
     };
     if (job.ended || surplus() == 0) {
@@ -185,22 +193,29 @@ std::uint32_t LeaseCore::PairsOf(Client worker) const {
   return pairs;
 }
 
-std::uint32_t LeaseCore::UsablePairs(Client submitter) const {
+// Workers of this machine, or places at relays.
+std::uint32_t LeaseCore::UsablePairs(Client submitter, bool relays) const {
   std::uint32_t usable = 0;
   for (auto pair = pairs_.lower_bound({submitter, 0}); pair != pairs_.end() && pair->first.first == submitter; ++pair) {
     if (pair->second.state != PairState::kOpen) continue;
     const ClientView& worker = clients_.at(pair->first.second);
-    usable += !worker.blocked && !worker.stopping;
+    if (worker.blocked || worker.stopping) continue;
+    if (relays) {
+      usable += worker.places;
+    } else if (worker.places == 0) {
+      ++usable;
+    }
   }
   return usable;
 }
 
-Client LeaseCore::PickWorkerFor(Client submitter) const {
+Client LeaseCore::PickWorkerFor(Client submitter, bool relay) const {
   const Client job = clients_.at(submitter).job;
   Client best = 0;
   std::uint32_t least = 0;
   for (const auto& [id, client] : clients_) {
     if (client.job != job || !client.worker || client.blocked || client.stopping || id == submitter) continue;
+    if ((client.places > 0) != relay) continue;
     if (client.in_used.size() >= config_.pairs_max || pairs_.contains({submitter, id})) continue;
     const std::uint32_t load = PairsOf(id);
     if (best != 0 && load >= least) continue;
@@ -210,7 +225,7 @@ Client LeaseCore::PickWorkerFor(Client submitter) const {
   return best;
 }
 
-void LeaseCore::ConnectClients() {
+bool LeaseCore::Connect(Client submitter, bool relay) {
   const auto lowest_free = [](const std::set<std::uint32_t>& used) {
     std::uint32_t region = 0;
     for (const std::uint32_t taken : used) {
@@ -219,21 +234,29 @@ void LeaseCore::ConnectClients() {
     }
     return region;
   };
+  ClientView& client = clients_.at(submitter);
+  const Client worker_id = client.out_used.size() < config_.pairs_max ? PickWorkerFor(submitter, relay) : 0;
+  if (worker_id == 0) return false;
+  ClientView& worker = clients_.at(worker_id);
+  const PairView pair{lowest_free(client.out_used), lowest_free(worker.in_used), PairState::kOpen};
+  client.out_used.insert(pair.out_region);
+  worker.in_used.insert(pair.in_region);
+  pairs_[{submitter, worker_id}] = pair;
+  actions_.push_back(OpenPair{submitter, pair.out_region, worker_id, pair.in_region});
+  return true;
+}
+
+void LeaseCore::ConnectClients() {
   for (auto& [id, client] : clients_) {
     std::uint32_t usable = client.want > 0 ? UsablePairs(id) : 0;
     while (usable < client.want) {
-      const Client worker_id = client.out_used.size() < config_.pairs_max ? PickWorkerFor(id) : 0;
-      if (worker_id == 0) {
-        if (usable == 0) AskForARegion(id);
+      if (!Connect(id, false)) {
+        if (usable == 0 && config_.slots > 0) AskForARegion(id);
         break;
       }
-      ClientView& worker = clients_.at(worker_id);
-      const PairView pair{lowest_free(client.out_used), lowest_free(worker.in_used), PairState::kOpen};
-      client.out_used.insert(pair.out_region);
-      worker.in_used.insert(pair.in_region);
-      pairs_[{id, worker_id}] = pair;
-      actions_.push_back(OpenPair{id, pair.out_region, worker_id, pair.in_region});
       ++usable;
+    }
+    while (client.elsewhere > 0 && UsablePairs(id, true) < client.elsewhere && Connect(id, true)) {
     }
   }
 }

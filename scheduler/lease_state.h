@@ -31,9 +31,10 @@ struct PairView {
 struct ClientView {
   Client job = 0;  // a driver is its own job
   bool worker = false;
-  bool blocked = false;   // its task waits inside Get; its slot is somebody else's
-  bool stopping = false;  // told to finish and exit
-  std::uint32_t want = 0;
+  bool blocked = false;      // its task waits inside Get; its slot is somebody else's
+  bool stopping = false;     // told to finish and exit
+  std::uint32_t places = 0;  // 0: a worker of this machine. Else a relay: tasks that run elsewhere at once
+  std::uint32_t want = 0, elsewhere = 0;
   std::uint32_t cpus_milli = 1000;
   std::set<std::uint32_t> out_used, in_used;
 };

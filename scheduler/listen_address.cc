@@ -59,11 +59,15 @@ ListenAddress ParseListenAddress(std::string_view text) {
     local = IN6_IS_ADDR_LOOPBACK(&six);
     address.host = "[" + host + "]";
   }
+  if (address.host.empty()) {
+    address.host = host;
+    address.host_is_name = true;
+  }
   if (!local) {
-    return Bad(Fault::kNotLocal, "refused to use '" + given +
-                                     "': other machines can reach it, and this version has neither encryption nor "
-                                     "authentication; use a unix socket or 127.0.0.1:PORT (and a tunnel such as "
-                                     "ssh -L where machines must meet)");
+    address.fault = Fault::kNotLocal;
+    address.reason = "refused to use '" + given +
+                     "' without encryption and authentication: other machines can reach it. A pool that joins with "
+                     "--token-file has both (sheaf token create, beside the scheduler)";
   }
   address.grpc = address.host + ":" + std::to_string(address.port);
   return address;

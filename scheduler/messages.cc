@@ -1,5 +1,7 @@
 #include "scheduler/messages.h"
 
+#include <algorithm>
+
 namespace sheaf::scheduler {
 namespace {
 
@@ -58,6 +60,79 @@ PoolLoad FromMessage(const v1::PoolLoad& message) {
   load.tasks_executed = message.tasks_executed();
   load.workers_died = message.workers_died();
   return load;
+}
+
+v1::PoolOffer ToMessage(const PoolOffer& offer) {
+  v1::PoolOffer message;
+  message.set_cpus_milli(offer.cpus_milli);
+  for (const auto& [name, amount] : offer.resources) (*message.mutable_resources())[name] = amount;
+  for (const std::string& label : offer.labels) message.add_labels(label);
+  message.set_address(offer.address);
+  return message;
+}
+
+PoolOffer FromMessage(const v1::PoolOffer& message) {
+  PoolOffer offer;
+  offer.cpus_milli = message.cpus_milli();
+  offer.resources.insert(message.resources().begin(), message.resources().end());
+  offer.labels.insert(message.labels().begin(), message.labels().end());
+  offer.address = message.address();
+  return offer;
+}
+
+v1::LeaseWant ToMessage(const LeaseWant& want) {
+  v1::LeaseWant message;
+  message.set_job(want.job);
+  message.set_slots(want.slots);
+  message.set_cpus_milli(want.cpus_milli);
+  message.set_waiting_ms(want.waiting_ms);
+  for (const auto& [name, amount] : want.resources) (*message.mutable_resources())[name] = amount;
+  for (const std::string& label : want.labels) message.add_labels(label);
+  for (const auto& [pool, bytes] : want.bytes) {
+    v1::LeaseWant::Locality* there = message.add_bytes();
+    there->set_pool_id(pool);
+    there->set_bytes(bytes);
+  }
+  return message;
+}
+
+// Amounts are bounded, so that no sum of them overflows.
+LeaseWant FromMessage(const v1::LeaseWant& message) {
+  constexpr std::uint32_t kSlotsMax = 65'536, kMilliMax = 65'536'000;
+  LeaseWant want;
+  want.job = message.job();
+  want.slots = std::min(message.slots(), kSlotsMax);
+  want.cpus_milli = std::clamp(message.cpus_milli(), 1u, kMilliMax);
+  want.waiting_ms = message.waiting_ms();
+  for (const auto& [name, amount] : message.resources())
+    want.resources[name] = std::min<std::uint64_t>(amount, std::uint64_t{1} << 40);
+  want.labels.insert(message.labels().begin(), message.labels().end());
+  for (const auto& there : message.bytes()) want.bytes.emplace_back(there.pool_id(), there.bytes());
+  return want;
+}
+
+v1::Grant ToMessage(const GrantInfo& grant) {
+  v1::Grant message;
+  message.set_id(grant.id);
+  message.set_job(grant.job);
+  message.set_lender(grant.lender);
+  message.set_lender_incarnation(grant.lender_incarnation);
+  message.set_address(grant.address);
+  message.set_slots(grant.slots);
+  message.set_cpus_milli(grant.cpus_milli);
+  return message;
+}
+
+GrantInfo FromMessage(const v1::Grant& message) {
+  GrantInfo grant;
+  grant.id = message.id();
+  grant.job = message.job();
+  grant.lender = message.lender();
+  grant.lender_incarnation = message.lender_incarnation();
+  grant.address = message.address();
+  grant.slots = std::min<std::uint32_t>(message.slots(), 65'536);
+  grant.cpus_milli = std::min<std::uint32_t>(message.cpus_milli(), 65'536'000);
+  return grant;
 }
 
 v1::PoolIdentity ToMessage(const PoolIdentity& pool) {

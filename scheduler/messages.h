@@ -10,6 +10,12 @@ namespace sheaf::scheduler {
 
 v1::PoolLoad ToMessage(const PoolLoad& load);
 PoolLoad FromMessage(const v1::PoolLoad& message);
+v1::PoolOffer ToMessage(const PoolOffer& offer);
+PoolOffer FromMessage(const v1::PoolOffer& message);
+v1::LeaseWant ToMessage(const LeaseWant& want);
+LeaseWant FromMessage(const v1::LeaseWant& message);
+v1::Grant ToMessage(const GrantInfo& grant);  // without its ticket
+GrantInfo FromMessage(const v1::Grant& message);
 v1::PoolIdentity ToMessage(const PoolIdentity& pool);
 PoolIdentity FromMessage(const v1::PoolIdentity& message);
 v1::ClusterView ToMessage(const ClusterView& view);

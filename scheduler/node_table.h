@@ -54,7 +54,7 @@ class NodeTable {
     Time lost_after = 5'000'000'000;
     Time expected_for = 10'000'000'000;  // after a restart of the scheduler
     Time remembered_for = 600'000'000'000;
-    std::size_t pools_max = 1024;
+    std::size_t pools_max = 4096;
   };
   enum class Registered { kJoined, kRepeated, kSuperseded, kFull };
   enum class Heard { kFresh, kLate, kUnknown, kSuperseded };

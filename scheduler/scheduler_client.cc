@@ -4,6 +4,8 @@
 
 #include <mutex>
 
+#include "proto/admin.grpc.pb.h"
+#include "proto/membership.grpc.pb.h"
 #include "proto/scheduler.grpc.pb.h"
 #include "proto/view.grpc.pb.h"
 #include "scheduler/messages.h"
@@ -13,7 +15,7 @@ namespace {
 
 constexpr int kReplyBytesMax = 8 * 1024 * 1024;  // 1024 pools with long names stay far below
 
-std::shared_ptr<grpc::Channel> MakeChannel(const ListenAddress& address) {
+std::shared_ptr<grpc::Channel> MakeChannel(const ListenAddress& address, const Credentials* credentials) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // http_proxy must not see loopback traffic
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -21,7 +23,15 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ListenAddress& address) {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 20);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
   arguments.SetMaxReceiveMessageSize(kReplyBytesMax);
-  return grpc::CreateCustomChannel(address.grpc, grpc::InsecureChannelCredentials(), arguments);
+  if (!credentials) return grpc::CreateCustomChannel(address.grpc, grpc::InsecureChannelCredentials(), arguments);
+  // Whom we reach is told by the cluster's own name in its certificate, whatever address was dialled.
+  const auto self = IdentityIn(credentials->certificate);
+  arguments.SetSslTargetNameOverride(ServerName(self ? self->cluster : ClusterOf(credentials->authority)));
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = credentials->authority;
+  options.pem_private_key = credentials->key;
+  options.pem_cert_chain = credentials->certificate;
+  return grpc::CreateCustomChannel(address.grpc, grpc::SslCredentials(options), arguments);
 }
 
 CallStatus FromGrpc(const grpc::Status& status, const std::string& where) {
@@ -43,10 +53,12 @@ CallStatus FromGrpc(const grpc::Status& status, const std::string& where) {
 }  // namespace
 
 struct SchedulerClient::Wire {
-  explicit Wire(const ListenAddress& address)
+  Wire(const ListenAddress& address, const Credentials* credentials)
       : where(address.grpc),
-        channel(MakeChannel(address)),
+        channel(MakeChannel(address, credentials)),
         scheduler(v1::Scheduler::NewStub(channel)),
+        membership(v1::Membership::NewStub(channel)),
+        admin(v1::Admin::NewStub(channel)),
         view(v1::View::NewStub(channel)) {}
 
   // Runs `call(context)` with a deadline and within reach of Cancel.
@@ -68,13 +80,16 @@ struct SchedulerClient::Wire {
   const std::string where;
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::Scheduler::Stub> scheduler;
+  const std::unique_ptr<v1::Membership::Stub> membership;
+  const std::unique_ptr<v1::Admin::Stub> admin;
   const std::unique_ptr<v1::View::Stub> view;
   std::mutex mutex;
   grpc::ClientContext* current = nullptr;
   bool cancelled = false;
 };
 
-SchedulerClient::SchedulerClient(const ListenAddress& address) : wire_(std::make_unique<Wire>(address)) {}
+SchedulerClient::SchedulerClient(const ListenAddress& address, const Credentials* credentials)
+    : wire_(std::make_unique<Wire>(address, credentials)) {}
 SchedulerClient::~SchedulerClient() = default;
 
 CallStatus SchedulerClient::Register(const RegisterArrived& request, std::chrono::milliseconds deadline,
@@ -85,6 +100,7 @@ CallStatus SchedulerClient::Register(const RegisterArrived& request, std::chrono
   *message.mutable_load() = ToMessage(request.load);
   message.set_cluster_id_seen(request.cluster_id_seen);
   message.set_epoch_seen(request.epoch_seen);
+  *message.mutable_offer() = ToMessage(request.offer);
   v1::RegisterReply reply;
   const CallStatus status = wire_->Run(deadline, true, [&](grpc::ClientContext* context) {
     return wire_->scheduler->Register(context, message, &reply);
@@ -95,6 +111,8 @@ CallStatus SchedulerClient::Register(const RegisterArrived& request, std::chrono
   result->cluster_id = reply.cluster_id();
   result->epoch = reply.epoch();
   result->heartbeat_interval_ms = reply.heartbeat_interval_ms();
+  result->lost_after_ms = reply.lost_after_ms();
+  result->lender_key = reply.lender_key();
   return status;
 }
 
@@ -106,6 +124,9 @@ CallStatus SchedulerClient::Heartbeat(const HeartbeatArrived& request, std::chro
   message.set_epoch(request.epoch);
   message.set_sequence(request.sequence);
   *message.mutable_load() = ToMessage(request.load);
+  message.set_own_milli(request.report.own_milli);
+  for (const LeaseWant& want : request.report.wants) *message.add_wants() = ToMessage(want);
+  for (const GrantInfo& grant : request.report.held) *message.add_held() = ToMessage(grant);
   v1::HeartbeatReply reply;
   const CallStatus status = wire_->Run(deadline, true, [&](grpc::ClientContext* context) {
     return wire_->scheduler->Heartbeat(context, message, &reply);
@@ -114,6 +135,10 @@ CallStatus SchedulerClient::Heartbeat(const HeartbeatArrived& request, std::chro
   result->verdict = FromMessage(reply.verdict());
   result->reason = reply.reason();
   result->epoch = reply.epoch();
+  for (const v1::Grant& grant : reply.grants()) result->grants.push_back({FromMessage(grant), grant.ticket()});
+  result->infeasible.assign(reply.infeasible().begin(), reply.infeasible().end());
+  result->voided.assign(reply.voided().begin(), reply.voided().end());
+  result->drain = reply.drain();
   return status;
 }
 
@@ -126,6 +151,52 @@ CallStatus SchedulerClient::Leave(const std::string& pool_id, std::uint64_t inca
   v1::LeaveReply reply;
   return wire_->Run(deadline, false,
                     [&](grpc::ClientContext* context) { return wire_->scheduler->Leave(context, message, &reply); });
+}
+
+CallStatus SchedulerClient::Join(const Invitation& invitation, const std::string& pool,
+                                 std::chrono::milliseconds deadline, Credentials* own) {
+  Credentials stranger;
+  stranger.authority = invitation.authority;
+  SchedulerClient client(ParseListenAddress(invitation.address), &stranger);
+  v1::JoinRequest message;
+  v1::CertificateReply reply;
+  const std::string key = NewKey();
+  message.set_token(invitation.token);
+  message.set_pool_id(pool);
+  message.set_request(NewRequest(key));
+  CallStatus status = client.wire_->Run(deadline, true, [&](grpc::ClientContext* context) {
+    return client.wire_->membership->Join(context, message, &reply);
+  });
+  if (!status.ok()) return status;
+  if (!IsSignedBy(reply.certificate(), invitation.authority))
+    return {CallStatus::Kind::kFailed, "the scheduler's answer is no certificate of its cluster"};
+  *own = {key, reply.certificate(), invitation.authority};
+  return status;
+}
+
+CallStatus SchedulerClient::Renew(std::chrono::milliseconds deadline, Credentials* own) {
+  v1::RenewRequest message;
+  v1::CertificateReply reply;
+  const std::string key = NewKey();
+  message.set_request(NewRequest(key));
+  const CallStatus status = wire_->Run(
+      deadline, true, [&](grpc::ClientContext* context) { return wire_->membership->Renew(context, message, &reply); });
+  if (!status.ok()) return status;
+  if (!IsSignedBy(reply.certificate(), own->authority))
+    return {CallStatus::Kind::kFailed, "the scheduler's answer is no certificate of its cluster"};
+  own->key = key;
+  own->certificate = reply.certificate();
+  return status;
+}
+
+CallStatus SchedulerClient::Drain(const std::string& pool_id, std::chrono::milliseconds deadline, bool* found) {
+  v1::DrainRequest message;
+  message.set_pool_id(pool_id);
+  v1::DrainReply reply;
+  const CallStatus status = wire_->Run(
+      deadline, true, [&](grpc::ClientContext* context) { return wire_->admin->Drain(context, message, &reply); });
+  *found = reply.found();
+  return status;
 }
 
 CallStatus SchedulerClient::GetCluster(std::chrono::milliseconds deadline, ClusterView* view) {

@@ -9,7 +9,9 @@
 #include <string>
 
 #include "scheduler/cluster_view.h"
+#include "scheduler/join_tokens.h"
 #include "scheduler/listen_address.h"
+#include "scheduler/pki.h"
 #include "scheduler/scheduler_core.h"
 
 namespace sheaf::scheduler {
@@ -25,23 +27,37 @@ struct RegisterResult {
   Verdict verdict = Verdict::kUnavailable;
   std::string reason, cluster_id;
   std::uint64_t epoch = 0;
-  std::uint32_t heartbeat_interval_ms = 0;
+  std::uint32_t heartbeat_interval_ms = 0, lost_after_ms = 0;
+  std::string lender_key;
 };
 struct HeartbeatResult {
   Verdict verdict = Verdict::kUnavailable;
   std::string reason;
   std::uint64_t epoch = 0;
+  struct Granted {
+    GrantInfo grant;
+    std::string ticket;
+  };
+  std::vector<Granted> grants;
+  std::vector<std::uint64_t> infeasible, voided;
+  bool drain = false;
 };
 
 class SchedulerClient {
  public:
-  explicit SchedulerClient(const ListenAddress& address);
+  // `credentials`: of a member or admin; nullptr: in the clear, to this machine only.
+  explicit SchedulerClient(const ListenAddress& address, const Credentials* credentials = nullptr);
   ~SchedulerClient();
 
   CallStatus Register(const RegisterArrived& request, std::chrono::milliseconds deadline, RegisterResult* result);
   CallStatus Heartbeat(const HeartbeatArrived& request, std::chrono::milliseconds deadline, HeartbeatResult* result);
   CallStatus Leave(const std::string& pool_id, std::uint64_t incarnation, std::uint64_t epoch,
                    std::chrono::milliseconds deadline);
+  // A stranger becomes a member, or a member gets its next certificate: `own` is replaced.
+  static CallStatus Join(const Invitation& invitation, const std::string& pool, std::chrono::milliseconds deadline,
+                         Credentials* own);
+  CallStatus Renew(std::chrono::milliseconds deadline, Credentials* own);
+  CallStatus Drain(const std::string& pool_id, std::chrono::milliseconds deadline, bool* found);
   CallStatus GetCluster(std::chrono::milliseconds deadline, ClusterView* view);
 
   // From any thread: the call in progress, and every later one but Leave, fails at once.

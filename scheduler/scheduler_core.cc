@@ -38,16 +38,25 @@ std::string Fault(const RegisterArrived& event) {
   if (!IsPlainText(pool.machine) || !IsPlainText(pool.address) || !IsPlainText(pool.version)) {
     return "machine, address and version are printable ASCII of at most 512 bytes";
   }
-  if (event.load.slots == 0 || event.load.slots > kSlotsMax) {
-    return "a pool offers 1 to 65536 slots";
+  if (event.load.slots > kSlotsMax || event.offer.cpus_milli > std::uint64_t{kSlotsMax} * 1000) {
+    return "a pool offers at most 65536 slots";
   }
+  if (!IsPlainText(event.offer.address)) return "an address is printable ASCII of at most 512 bytes";
+  constexpr std::size_t kNamedMax = 64;
+  if (event.offer.resources.size() > kNamedMax || event.offer.labels.size() > kNamedMax)
+    return "a pool has at most 64 custom resources and 64 labels";
+  for (const auto& [name, amount] : event.offer.resources)
+    if (!IsPlainText(name) || amount > (std::uint64_t{1} << 50))
+      return "a resource with a name or amount out of bounds";
+  for (const std::string& label : event.offer.labels)
+    if (!IsPlainText(label)) return "a label is printable ASCII of at most 512 bytes";
   return {};
 }
 
 }  // namespace
 
 SchedulerCore::SchedulerCore(Config config, const std::vector<PoolIdentity>& known, Time now)
-    : config_(std::move(config)), nodes_(config_.limits) {
+    : config_(std::move(config)), nodes_(config_.limits), placement_(config_.placement, config_.epoch) {
   for (const PoolIdentity& pool : known) nodes_.Expect(pool, now);
 }
 
@@ -73,7 +82,14 @@ void SchedulerCore::On(const RegisterArrived& event, Time now) {
   const NodeTable::Registered verdict = nodes_.Judge(event.pool);
   const bool stored = node != nullptr && node->identity == event.pool;
   if (verdict != NodeTable::Registered::kJoined || stored) {
-    Settle(event.token, event.pool, event.load, now);
+    Settle(event.token, event.pool, event.load, event.offer, now);
+    return;
+  }
+  // A registration of an earlier life that comes late must not be written over that of a later one, which the table does
+  // not show yet.
+  for (const auto& [write, open] : writes_) {
+    if (open.pool.pool_id != event.pool.pool_id || open.pool.incarnation <= event.pool.incarnation) continue;
+    actions_.push_back(ReplyRegister{event.token, Verdict::kSuperseded, "a later incarnation of this pool registers"});
     return;
   }
   if (OpenWrite* open = FindWaiting(event.pool)) {
@@ -91,17 +107,20 @@ void SchedulerCore::On(const RegisterArrived& event, Time now) {
     return;
   }
   const std::uint64_t write = next_write_++;
-  writes_.emplace(write, OpenWrite{event.pool, event.load, {event.token}});
+  writes_.emplace(write, OpenWrite{event.pool, event.load, event.offer, {event.token}});
   actions_.push_back(StorePool{write, event.pool});
 }
 
 // Answers a registration that needs no write, or whose write is done.
-void SchedulerCore::Settle(std::uint64_t token, const PoolIdentity& pool, const PoolLoad& load, Time now) {
+void SchedulerCore::Settle(std::uint64_t token, const PoolIdentity& pool, const PoolLoad& load, const PoolOffer& offer,
+                           Time now) {
   switch (nodes_.Register(pool, load, now)) {
     case NodeTable::Registered::kJoined:
       actions_.push_back(PoolJoined{pool});
       [[fallthrough]];
     case NodeTable::Registered::kRepeated:
+      placement_.PoolUp(pool.pool_id, pool.incarnation, Drains(pool.pool_id, pool.incarnation) ? PoolOffer{} : offer,
+                        now);
       actions_.push_back(ReplyRegister{token, Verdict::kOk, {}});
       return;
     case NodeTable::Registered::kSuperseded:
@@ -120,20 +139,30 @@ void SchedulerCore::Settle(std::uint64_t token, const PoolIdentity& pool, const 
 
 void SchedulerCore::On(const HeartbeatArrived& event, Time now) {
   if (event.epoch != config_.epoch) {
-    actions_.push_back(ReplyHeartbeat{event.token, Verdict::kRegisterAgain, "the scheduler was restarted"});
+    actions_.push_back(
+        ReplyHeartbeat{event.token, Verdict::kRegisterAgain, "the scheduler was restarted", {}, {}, {}, false});
     return;
   }
   switch (nodes_.Heartbeat(event.pool_id, event.incarnation, event.sequence, event.load, now)) {
     case NodeTable::Heard::kFresh:
+      placement_.Report(event.pool_id, event.report, now);
+      [[fallthrough]];
     case NodeTable::Heard::kLate:
-      actions_.push_back(ReplyHeartbeat{event.token, Verdict::kOk, {}});
+      actions_.push_back(ReplyHeartbeat{event.token,
+                                        Verdict::kOk,
+                                        {},
+                                        placement_.GrantsOf(event.pool_id),
+                                        placement_.InfeasibleOf(event.pool_id),
+                                        placement_.VoidedOn(event.pool_id),
+                                        Drains(event.pool_id, event.incarnation)});
       return;
     case NodeTable::Heard::kUnknown:
-      actions_.push_back(ReplyHeartbeat{event.token, Verdict::kRegisterAgain, "not a member, or silent for too long"});
+      actions_.push_back(ReplyHeartbeat{
+          event.token, Verdict::kRegisterAgain, "not a member, or silent for too long", {}, {}, {}, false});
       return;
     case NodeTable::Heard::kSuperseded:
-      actions_.push_back(
-          ReplyHeartbeat{event.token, Verdict::kSuperseded, "a later incarnation of this pool is registered"});
+      actions_.push_back(ReplyHeartbeat{
+          event.token, Verdict::kSuperseded, "a later incarnation of this pool is registered", {}, {}, {}, false});
       return;
   }
 }
@@ -142,10 +171,28 @@ void SchedulerCore::On(const LeaveArrived& event, Time now) {
   const Node* node = nodes_.Find(event.pool_id);
   if (nodes_.Leave(event.pool_id, event.incarnation, now)) {
     actions_.push_back(PoolGone{node->identity, "left"});
+    placement_.PoolDown(event.pool_id, now);
     Erase(node->identity);
   }
   // A pool that is unknown here has left for all purposes: the same answer to the first and to every repeat.
   actions_.push_back(ReplyLeave{event.token, Verdict::kOk});
+}
+
+bool SchedulerCore::Drains(const std::string& pool_id, std::uint64_t incarnation) const {
+  const auto found = draining_.find(pool_id);
+  return found != draining_.end() && found->second == incarnation;
+}
+
+// It lends no more: its borrowers hear of it, and hand over; it hears of it with its next heartbeat.
+void SchedulerCore::On(const DrainAsked& event, Time now) {
+  const Node* node = nodes_.Find(event.pool_id);
+  if (node == nullptr || node->standing != Standing::kAlive) {
+    actions_.push_back(ReplyDrain{event.token, Verdict::kRefused});
+    return;
+  }
+  draining_[event.pool_id] = node->identity.incarnation;
+  placement_.PoolUp(event.pool_id, node->identity.incarnation, PoolOffer{}, now);
+  actions_.push_back(ReplyDrain{event.token, Verdict::kOk});
 }
 
 void SchedulerCore::On(const StoreDone& event, Time now) {
@@ -156,7 +203,7 @@ void SchedulerCore::On(const StoreDone& event, Time now) {
   writes_.erase(found);
   for (const std::uint64_t token : open.waiting) {
     if (event.ok) {
-      Settle(token, open.pool, open.load, now);
+      Settle(token, open.pool, open.load, open.offer, now);
     } else {
       actions_.push_back(ReplyRegister{token, Verdict::kUnavailable, event.error});
     }
@@ -166,12 +213,15 @@ void SchedulerCore::On(const StoreDone& event, Time now) {
 void SchedulerCore::On(const Tick&, Time now) {
   const NodeTable::Expired expired = nodes_.Expire(now);
   for (const PoolIdentity& pool : expired.lost) {
+    placement_.PoolDown(pool.pool_id, now);
     actions_.push_back(PoolGone{pool, "silent for too long"});
   }
   for (const PoolIdentity& pool : expired.forgotten) Erase(pool);
+  placement_.Tick(now);
 }
 
 void SchedulerCore::Erase(const PoolIdentity& pool) {
+  draining_.erase(pool.pool_id);
   // Not if a later life of the pool is just being written under the same id.
   for (const auto& [write, open] : writes_) {
     if (open.pool.pool_id == pool.pool_id) return;
@@ -194,7 +244,13 @@ std::string Describe(const Action& action) {
     }
     static std::string Name(const PoolIdentity& pool) { return pool.pool_id + "/" + std::to_string(pool.incarnation); }
     std::string operator()(const ReplyRegister& a) const { return Reply("reply_register", a.token, a.verdict); }
-    std::string operator()(const ReplyHeartbeat& a) const { return Reply("reply_heartbeat", a.token, a.verdict); }
+    std::string operator()(const ReplyHeartbeat& a) const {
+      std::string text = Reply("reply_heartbeat", a.token, a.verdict);
+      for (const GrantInfo& grant : a.grants)
+        text += " " + std::to_string(grant.id) + ":" + grant.lender + "x" + std::to_string(grant.slots);
+      return text;
+    }
+    std::string operator()(const ReplyDrain& a) const { return Reply("reply_drain", a.token, a.verdict); }
     std::string operator()(const ReplyLeave& a) const { return Reply("reply_leave", a.token, a.verdict); }
     std::string operator()(const StorePool& a) const { return "store " + Name(a.pool); }
     std::string operator()(const ErasePool& a) const { return "erase " + a.pool_id; }

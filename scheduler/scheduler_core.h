@@ -1,4 +1,4 @@
-// What no pool can decide alone: who is a member of the cluster. (Next: leases across machines.)
+// What no pool can decide alone: who is a member of the cluster, and who lends to whom (placement_core).
 //
 // Sans-IO: events and the time go in, actions come out. Every request carries a token and is answered exactly once
 // with it, at once or after a durable write; a repeated request gets the answer of the first. A registration is
@@ -6,6 +6,7 @@
 // One owner thread; not synchronised. The shell carries out the actions in their order, after OnEvent has returned.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "scheduler/node_table.h"
+#include "scheduler/placement_core.h"
 
 namespace sheaf::scheduler {
 
@@ -28,17 +30,23 @@ struct RegisterArrived {
   PoolLoad load;
   std::string cluster_id_seen;
   std::uint64_t epoch_seen = 0;
+  PoolOffer offer;
 };
 struct HeartbeatArrived {
   std::uint64_t token = 0;
   std::string pool_id;
   std::uint64_t incarnation = 0, epoch = 0, sequence = 0;
   PoolLoad load;
+  PoolReport report;
 };
 struct LeaveArrived {
   std::uint64_t token = 0;
   std::string pool_id;
   std::uint64_t incarnation = 0;
+};
+struct DrainAsked {  // by whoever runs the cluster
+  std::uint64_t token = 0;
+  std::string pool_id;
 };
 struct StoreDone {  // the answer to StorePool and ErasePool
   std::uint64_t write = 0;
@@ -46,7 +54,7 @@ struct StoreDone {  // the answer to StorePool and ErasePool
   std::string error;
 };
 struct Tick {};
-using Event = std::variant<RegisterArrived, HeartbeatArrived, LeaveArrived, StoreDone, Tick>;
+using Event = std::variant<RegisterArrived, HeartbeatArrived, LeaveArrived, DrainAsked, StoreDone, Tick>;
 
 // Actions.
 struct ReplyRegister {
@@ -58,10 +66,17 @@ struct ReplyHeartbeat {
   std::uint64_t token = 0;
   Verdict verdict = Verdict::kOk;
   std::string reason;
+  std::vector<GrantInfo> grants;
+  std::vector<std::uint64_t> infeasible, voided;
+  bool drain = false;
 };
 struct ReplyLeave {
   std::uint64_t token = 0;
   Verdict verdict = Verdict::kOk;
+};
+struct ReplyDrain {
+  std::uint64_t token = 0;
+  Verdict verdict = Verdict::kOk;  // kRefused: no living pool has that id
 };
 struct StorePool {  // durable before StoreDone
   std::uint64_t write = 0;
@@ -78,7 +93,8 @@ struct PoolGone {
   PoolIdentity pool;
   std::string why;
 };
-using Action = std::variant<ReplyRegister, ReplyHeartbeat, ReplyLeave, StorePool, ErasePool, PoolJoined, PoolGone>;
+using Action =
+    std::variant<ReplyRegister, ReplyHeartbeat, ReplyLeave, ReplyDrain, StorePool, ErasePool, PoolJoined, PoolGone>;
 
 class SchedulerCore {
  public:
@@ -86,6 +102,7 @@ class SchedulerCore {
     std::string cluster_id;
     std::uint64_t epoch = 1;
     NodeTable::Limits limits;
+    PlacementCore::Limits placement;
     std::size_t writes_max = 256;  // registrations that may wait for the state store
     std::size_t waiters_max = 8;   // repeats of one registration that may wait with it
   };
@@ -93,9 +110,10 @@ class SchedulerCore {
   SchedulerCore(Config config, const std::vector<PoolIdentity>& known, Time now);
 
   std::vector<Action> OnEvent(const Event& event, Time now);
-  Time NextDeadline() const { return nodes_.NextDeadline(); }
+  Time NextDeadline() const { return std::min(nodes_.NextDeadline(), placement_.NextDeadline()); }
 
   const NodeTable& nodes() const { return nodes_; }
+  const PlacementCore& placement() const { return placement_; }
   const Config& config() const { return config_; }
   // Empty, or why new pools are turned away at the moment.
   const std::string& trouble() const { return trouble_; }
@@ -105,20 +123,25 @@ class SchedulerCore {
   struct OpenWrite {
     PoolIdentity pool;
     PoolLoad load;
+    PoolOffer offer;
     std::vector<std::uint64_t> waiting;  // tokens; empty: an ErasePool
   };
 
   void On(const RegisterArrived& event, Time now);
   void On(const HeartbeatArrived& event, Time now);
   void On(const LeaveArrived& event, Time now);
+  void On(const DrainAsked& event, Time now);
   void On(const StoreDone& event, Time now);
   void On(const Tick& event, Time now);
-  void Settle(std::uint64_t token, const PoolIdentity& pool, const PoolLoad& load, Time now);
+  void Settle(std::uint64_t token, const PoolIdentity& pool, const PoolLoad& load, const PoolOffer& offer, Time now);
+  bool Drains(const std::string& pool_id, std::uint64_t incarnation) const;
   void Erase(const PoolIdentity& pool);
   OpenWrite* FindWaiting(const PoolIdentity& pool);
 
   Config config_;
   NodeTable nodes_;
+  PlacementCore placement_;
+  std::map<std::string, std::uint64_t> draining_;  // pool -> the life of it that was asked to end
   std::map<std::uint64_t, OpenWrite> writes_;
   std::uint64_t next_write_ = 1;
   std::string trouble_;

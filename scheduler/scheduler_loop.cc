@@ -52,7 +52,7 @@ bool SchedulerLoop::Enqueue(Item item) {
 void SchedulerLoop::Ask(Event event, OnAnswer answer) {
   OnAnswer refused = answer;
   if (!Enqueue(Question{std::move(event), std::move(answer)})) {
-    refused({Verdict::kUnavailable, "the scheduler is stopping or has no room in its inbox"});
+    refused({Verdict::kUnavailable, "the scheduler is stopping or has no room in its inbox", {}, {}, {}, false});
   }
 }
 
@@ -85,7 +85,7 @@ void SchedulerLoop::Run() {
     batch.clear();
     if (now >= core_.NextDeadline()) Perform(core_.OnEvent(Tick{}, now));
   }
-  const Answer farewell{Verdict::kUnavailable, "the scheduler is stopping"};
+  const Answer farewell{Verdict::kUnavailable, "the scheduler is stopping", {}, {}, {}, false};
   for (Item& item : batch) {
     if (auto* question = std::get_if<Question>(&item)) question->answer(farewell);
     if (auto* view = std::get_if<OnView>(&item)) (*view)(nullptr);
@@ -99,7 +99,8 @@ void SchedulerLoop::Handle(Item item, Time now) {
                    const std::uint64_t token = next_token_++;
                    std::visit(Overloaded{[&](RegisterArrived& e) { e.token = token; },
                                          [&](HeartbeatArrived& e) { e.token = token; },
-                                         [&](LeaveArrived& e) { e.token = token; }, [](auto&) {}},
+                                         [&](LeaveArrived& e) { e.token = token; },
+                                         [&](DrainAsked& e) { e.token = token; }, [](auto&) {}},
                               question.event);
                    waiting_.emplace(token, std::move(question.answer));
                    Perform(core_.OnEvent(question.event, now));
@@ -119,9 +120,12 @@ void SchedulerLoop::Handle(Item item, Time now) {
 void SchedulerLoop::Perform(const std::vector<Action>& actions) {
   for (const Action& action : actions) {
     std::visit(Overloaded{
-                   [&](const ReplyRegister& a) { AnswerToken(a.token, a.verdict, a.reason); },
-                   [&](const ReplyHeartbeat& a) { AnswerToken(a.token, a.verdict, a.reason); },
-                   [&](const ReplyLeave& a) { AnswerToken(a.token, a.verdict, {}); },
+                   [&](const ReplyRegister& a) { AnswerToken(a.token, {a.verdict, a.reason, {}, {}, {}, false}); },
+                   [&](const ReplyHeartbeat& a) {
+                     AnswerToken(a.token, {a.verdict, a.reason, a.grants, a.infeasible, a.voided, a.drain});
+                   },
+                   [&](const ReplyDrain& a) { AnswerToken(a.token, {a.verdict, {}, {}, {}, {}, false}); },
+                   [&](const ReplyLeave& a) { AnswerToken(a.token, {a.verdict, {}, {}, {}, {}, false}); },
                    [&](const PoolJoined& a) {
                      log_("pool " + a.pool.pool_id + " joined (" + a.pool.machine + ", " + a.pool.address + ")");
                    },
@@ -138,12 +142,12 @@ void SchedulerLoop::Perform(const std::vector<Action>& actions) {
   }
 }
 
-void SchedulerLoop::AnswerToken(std::uint64_t token, Verdict verdict, const std::string& reason) {
+void SchedulerLoop::AnswerToken(std::uint64_t token, Answer reply) {
   const auto found = waiting_.find(token);
   if (found == waiting_.end()) return;
   const OnAnswer answer = std::move(found->second);
   waiting_.erase(found);
-  answer({verdict, reason});
+  answer(reply);
 }
 
 ClusterView SchedulerLoop::View(Time now) const {

@@ -27,6 +27,9 @@ class SchedulerLoop {
   struct Answer {
     Verdict verdict = Verdict::kUnavailable;
     std::string reason;
+    std::vector<GrantInfo> grants;
+    std::vector<std::uint64_t> infeasible, voided;
+    bool drain = false;
   };
   using OnAnswer = std::function<void(const Answer&)>;
   using OnView = std::function<void(const ClusterView*)>;  // nullptr: no room, or stopping
@@ -41,7 +44,7 @@ class SchedulerLoop {
   SchedulerLoop(const SchedulerLoop&) = delete;
   SchedulerLoop& operator=(const SchedulerLoop&) = delete;
 
-  // `event` is one of the three that carry a token; the loop fills it in.
+  // `event` is one of those that carry a token; the loop fills it in.
   void Ask(Event event, OnAnswer answer);
   void AskView(OnView answer);
 
@@ -53,6 +56,9 @@ class SchedulerLoop {
   void Stop();
 
   const SchedulerCore::Config& config() const { return config_; }
+  // Before Run: signs the tickets of grants. Any thread may read it.
+  void set_secret(std::string secret) { secret_ = std::move(secret); }
+  const std::string& secret() const { return secret_; }
 
  private:
   struct Question {
@@ -64,13 +70,14 @@ class SchedulerLoop {
 
   void Handle(Item item, Time now);
   void Perform(const std::vector<Action>& actions);
-  void AnswerToken(std::uint64_t token, Verdict verdict, const std::string& reason);
+  void AnswerToken(std::uint64_t token, Answer answer);
   ClusterView View(Time now) const;
   void WriteLoop();
   bool Enqueue(Item item);
 
   const SchedulerCore::Config config_;
   const Time started_;
+  std::string secret_;
   ClusterView about_;
   Log log_;
   SchedulerCore core_;                         // loop's thread only, as the next two

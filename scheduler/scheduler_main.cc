@@ -16,6 +16,7 @@
 #include "scheduler/scheduler_loop.h"
 #include "scheduler/scheduler_service.h"
 #include "scheduler/sqlite_state.h"
+#include "scheduler/ticket.h"
 
 namespace sheaf::scheduler {
 namespace {
@@ -42,13 +43,75 @@ bool MakeDirectory(const std::string& path, std::string* reason) {
   }
 }
 
+// The cluster's authority, made once; the scheduler's own certificate and the admin's, renewed at a start when half of
+// their life is over.
+bool PrepareSecurity(const std::string& state_dir, const std::string& cluster, Security* security,
+                     std::string* reason) {
+  constexpr std::int64_t kOwnSeconds = std::int64_t{365} * 86'400;
+  const std::string pki = state_dir + "/pki";
+  security->cluster = cluster;
+  security->tokens = state_dir + "/tokens";
+  if (!MakePrivateDirectory(pki, reason)) return false;
+  try {
+    const Credentials kept = ReadCredentials(pki + "/authority");
+    if (kept.ok()) {
+      security->authority = {kept.key, kept.certificate};
+    } else {
+      security->authority = NewAuthority(cluster);
+      const Authority& made = security->authority;
+      *reason = WriteCredentials(pki + "/authority", {made.key, made.certificate, made.certificate});
+      if (!reason->empty()) return false;
+    }
+    for (const std::string role : {"scheduler", "admin"}) {
+      Credentials own = ReadCredentials(pki + "/" + role);
+      if (!own.ok() || SecondsLeft(own.certificate) < kOwnSeconds / 2 ||
+          !IsSignedBy(own.certificate, security->authority.certificate)) {
+        own.key = NewKey();
+        const auto certificate = Sign(security->authority, NewRequest(own.key), {cluster, role, "1"}, kOwnSeconds);
+        if (!certificate) throw std::runtime_error("the cluster's authority cannot sign");
+        own.certificate = *certificate;
+        own.authority = security->authority.certificate;
+        *reason = WriteCredentials(pki + "/" + role, own);
+        if (!reason->empty()) return false;
+      }
+      if (role == "scheduler") security->own = own;
+    }
+  } catch (const std::exception& error) {
+    *reason = error.what();
+    return false;
+  }
+  return true;
+}
+
+// Signs what pools are granted; made once for the life of the cluster.
+std::string TakeSecret(const std::string& path, std::string* reason) {
+  constexpr std::size_t kBytes = 32;
+  std::string secret(kBytes, '\0');
+  const int old = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (old >= 0) {
+    const ssize_t got = read(old, secret.data(), kBytes);
+    close(old);
+    if (got == static_cast<ssize_t>(kBytes)) return secret;
+    *reason = path + " is damaged: remove it; grants in use will be void";
+    return {};
+  }
+  try {
+    secret = NewSecret();
+  } catch (const std::exception& error) {
+    *reason = error.what();
+    return {};
+  }
+  *reason = WriteFile(path, secret);
+  return reason->empty() ? secret : std::string();
+}
+
 }  // namespace
 
 Outcome RunScheduler(const SchedulerOptions& options, const std::function<bool(const ReadyScheduler&)>& on_ready) {
   const ListenAddress listen = ParseListenAddress(options.listen);
-  if (listen.fault != ListenAddress::Fault::kNone) {
+  if (listen.fault == ListenAddress::Fault::kMalformed) {
     LogLine(listen.reason);
-    return listen.fault == ListenAddress::Fault::kNotLocal ? Outcome::kRefused : Outcome::kUsage;
+    return Outcome::kUsage;
   }
 
   // Before any thread exists, so that all of them inherit it: only the signal thread takes these two.
@@ -72,6 +135,12 @@ Outcome RunScheduler(const SchedulerOptions& options, const std::function<bool(c
     return Outcome::kFailed;
   }
 
+  const std::string secret = TakeSecret(options.state_dir + "/secret", &reason);
+  if (secret.empty()) {
+    LogLine(reason);
+    return Outcome::kFailed;
+  }
+
   SchedulerCore::Config config;
   config.cluster_id = state.cluster_id;
   config.epoch = state.epoch;
@@ -80,12 +149,21 @@ Outcome RunScheduler(const SchedulerOptions& options, const std::function<bool(c
   about.pid = static_cast<std::uint32_t>(getpid());
   about.version = options.version;
   SchedulerLoop loop(config, state.pools, std::move(store), about, LogLine);
-  std::unique_ptr<SchedulerService> service = SchedulerService::Open(listen, &loop, &reason);
+  loop.set_secret(secret);
+  Security security;
+  const bool reachable = listen.fault == ListenAddress::Fault::kNotLocal;
+  if (reachable && !PrepareSecurity(options.state_dir, state.cluster_id, &security, &reason)) {
+    LogLine(reason);
+    return Outcome::kFailed;
+  }
+  std::unique_ptr<SchedulerService> service =
+      SchedulerService::Open(listen, &loop, &reason, reachable ? &security : nullptr);
   if (!service) {
     LogLine(reason);
     return Outcome::kFailed;
   }
   loop.set_address(service->address());
+  if (reason = WriteFile(options.state_dir + "/address", service->address()); !reason.empty()) LogLine(reason);
   if (!on_ready({service->address(), state.cluster_id, state.epoch})) {
     loop.Stop();
     loop.Run();  // answers whoever has come already: the service waits for all of them

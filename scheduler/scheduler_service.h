@@ -7,15 +7,27 @@
 #include <string>
 
 #include "scheduler/listen_address.h"
+#include "scheduler/pki.h"
 #include "scheduler/scheduler_loop.h"
 
 namespace sheaf::scheduler {
 
+// What a scheduler has that other machines can reach.
+struct Security {
+  std::string cluster;
+  Authority authority;
+  Credentials own;
+  std::string tokens;  // directory of the tokens that let machines join
+  std::int64_t certificate_seconds = 86'400;
+};
+
 class SchedulerService {
  public:
   // Opens the address and serves `loop`, which must outlive the service and may start to run later. nullptr, with
-  // a reason, when somebody else listens there or the system refuses. Port 0: see address().
-  static std::unique_ptr<SchedulerService> Open(const ListenAddress& listen, SchedulerLoop* loop, std::string* reason);
+  // a reason, when somebody else listens there or the system refuses. Port 0: see address(). With `security`, which must
+  // outlive the service, callers need certificates; without it only local addresses are opened.
+  static std::unique_ptr<SchedulerService> Open(const ListenAddress& listen, SchedulerLoop* loop, std::string* reason,
+                                                const Security* security = nullptr);
   virtual ~SchedulerService() = default;
 
   // What clients connect to; names the port that was chosen.

@@ -39,8 +39,8 @@ std::uintptr_t LowestStackAddress() {
 
 }  // namespace
 
-Executor::Executor(runtime::Context& context)
-    : context_(context), thread_(std::this_thread::get_id()), stack_low_(LowestStackAddress()) {
+Executor::Executor(runtime::Context& context, bool forwards)
+    : context_(context), forwards_(forwards), thread_(std::this_thread::get_id()), stack_low_(LowestStackAddress()) {
   context_.submitter().on_incoming_free = [this](IncomingRoot* incoming) { FreeIncoming(incoming); };
   context_.SetRunner(this);
 }
@@ -141,12 +141,19 @@ void Executor::RunStartCalls() {
     has_start_calls_.store(false, std::memory_order_release);
   }
   for (auto& [call, bytes] : calls) {
-    IncomingRoot* incoming = TakeIncoming();
     std::vector<std::byte> aligned(bytes.size());
     std::memcpy(aligned.data(), bytes.data(), bytes.size());
+    detail::Stored stored;
+    stored.payload = {aligned.data(), aligned.size()};
+    if (call.marked && !detail::SplitMarks(&stored.payload, &stored.marks)) continue;
+    if (forwards_) {
+      ForwardStart(call, stored);
+      continue;
+    }
+    IncomingRoot* incoming = TakeIncoming();
     try {
       detail::Encoder result;
-      detail::Arguments arguments{detail::Decoder({aligned.data(), aligned.size()}, Pin::Share(incoming)), {}};
+      detail::Arguments arguments{detail::Decoder(stored.payload, Pin::Share(incoming)), {}};
       detail::RequireFunction(call.function, call.digest).run(arguments, result);
     } catch (const std::exception& error) {
       std::fprintf(stderr, "sheaf: OnWorkerStart failed: %s\n", error.what());
@@ -166,9 +173,9 @@ int Executor::Run() {
   };
   for (;;) {
     if (has_start_calls_.load(std::memory_order_acquire)) RunStartCalls();
+    std::uint32_t ran = forwards_ ? Arrived() : 0;
     const bool draining = draining_.load(std::memory_order_acquire);
-    if (draining && MayLeave()) return 0;
-    std::uint32_t ran = 0;
+    if (draining && MayEnd() && MayLeave()) return 0;
     missing_input_ = 0;
     const std::uint32_t end = pairs_end_.load(std::memory_order_acquire);
     for (std::uint32_t i = 0; !draining && i < end; ++i) {
@@ -241,7 +248,7 @@ std::uint32_t Executor::LookAt(InPair& pair) {
     if (!Matched(pair)) return 0;
   }
   if (pair.gone.load(std::memory_order_acquire)) {
-    EndPair(pair);
+    if (pair.away.load(std::memory_order_acquire) == 0) EndPair(pair);
     return 0;
   }
   if (pair.out->released.load(std::memory_order_acquire) != pair.in->release_read.load(std::memory_order_relaxed) ||
@@ -303,6 +310,7 @@ bool Executor::TryLane(InPair& pair, int lane) {
     }
   }
   // What an entry names stays as it is until we have claimed it or acknowledged its recall.
+  if (forwards_) return Forward({&pair, lane, position, slot_index, slot});
   const store::TaskRecord& record = slot->task;
   IncomingRoot* incoming = TakeIncoming();
   incoming->submitter = pair.peer;
@@ -321,10 +329,7 @@ bool Executor::TryLane(InPair& pair, int lane) {
       return false;
     }
   }
-  if (lane != 0) {
-    Ring::AnnounceClaim(*pair.in, lane, position);
-    ++next;
-  } else if (!Ring::Claim(*pair.out, *pair.in, &pair.cursor)) {
+  if (!ClaimNext({&pair, lane, position, slot_index, slot})) {
     dependencies.clear();
     incoming->copies.clear();
     spare_incoming_.push_back(incoming);
@@ -337,6 +342,18 @@ bool Executor::TryLane(InPair& pair, int lane) {
   dependencies.clear();
   if (depth_ == 0 && dependencies.capacity() > 0) dependencies.swap(gathered_);
   static_cast<void>(SHEAF_FAILPOINT("executor.before_publish"));
+  Seal(pair, lane, position, incoming, outcome);
+  return true;
+}
+
+bool Executor::ClaimNext(const Task& task) {
+  if (task.lane == 0) return Ring::Claim(*task.pair->out, *task.pair->in, &task.pair->cursor);
+  Ring::AnnounceClaim(*task.pair->in, task.lane, task.position);
+  ++task.pair->urgent_next;
+  return true;
+}
+
+void Executor::Seal(InPair& pair, int lane, std::uint32_t position, IncomingRoot* incoming, Outcome& outcome) {
   const bool kept = incoming->refs.load(std::memory_order_acquire) != 1;
   if (kept) {
     incoming->kept = true;
@@ -351,7 +368,6 @@ bool Executor::TryLane(InPair& pair, int lane) {
     incoming->copies.clear();
     spare_incoming_.push_back(incoming);
   }
-  return true;
 }
 
 }  // namespace sheaf::worker

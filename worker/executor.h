@@ -17,6 +17,7 @@
 #include "base/pair_ring.h"
 #include "runtime/context.h"
 #include "runtime/getter.h"
+#include "runtime/home_value.h"
 
 namespace sheaf::worker {
 
@@ -30,7 +31,8 @@ struct InPair {
   Ring::Cursor cursor;            // lane 0
   std::uint32_t urgent_next = 0;  // position to look at
   std::uint64_t rung_want[2] = {0, 0};
-  std::atomic<bool> gone{false};  // the submitter is dead: run nothing more of it
+  std::atomic<bool> gone{false};       // the submitter is dead: run nothing more of it
+  std::atomic<std::uint32_t> away{0};  // relays: tasks claimed here whose results are still to come
   bool ended = false;
   // Guarded by the submitter's lock:
   std::uint32_t release_read = 0, kept_written = 0;
@@ -38,9 +40,9 @@ struct InPair {
   std::atomic<bool> kept_waits{false};  // kept_overflow has something: for a look without the lock
 };
 
-class Executor final : public runtime::TaskRunner {
+class Executor : public runtime::TaskRunner {
  public:
-  explicit Executor(runtime::Context& context);
+  explicit Executor(runtime::Context& context, bool forwards = false);
 
   // Until drained, or the pool is gone. Returns the process's exit code.
   int Run();
@@ -55,17 +57,31 @@ class Executor final : public runtime::TaskRunner {
   void Drain() override;
   void RunWhenIdle(std::function<void()> f) override;
 
- private:
+ protected:
+  // What a relay (forwards_) does otherwise: it takes tasks without running them, and publishes their results when they come.
+  struct Task {
+    InPair* pair;
+    int lane;
+    std::uint32_t position, slot_index;
+    const store::Slot* slot;
+  };
+  virtual bool CanForward(const Task&) { return false; }
+  virtual bool Forward(const Task&) { return false; }  // claims it if it can
+  virtual std::uint32_t Arrived() { return 0; }        // results that have come, published; how many
+  virtual void ForwardStart(const wire::StartCall&, const detail::Stored&) {}
+  virtual bool HasArrived() { return false; }
+  virtual bool AwaitsObjects() { return false; }  // of any client: it wants to hear of every publication
+  virtual bool MayEnd() { return true; }          // drained, and nothing is away
+
   struct ResultRecord {
     std::uint32_t submitter = 0;
     std::vector<detail::Pin> holds;
   };
-  struct Outcome {  // of one run, before it is published
-    std::uint32_t flags = 0;
-    std::uint32_t size = 0;
-    runtime::PayloadCopy payload{};
-    std::vector<detail::Pin> holds;
-  };
+  using Outcome = runtime::HomeValue;  // of one run, before it is published
+
+  bool ClaimNext(const Task& task);  // false: it was taken back
+  // Makes the result of a claimed task visible. `incoming` must be the caller's last use of it.
+  void Seal(InPair& pair, int lane, std::uint32_t position, runtime::IncomingRoot* incoming, Outcome& outcome);
 
   std::uint32_t LookAt(InPair& pair);
   static bool Matched(InPair& pair);
@@ -107,6 +123,7 @@ class Executor final : public runtime::TaskRunner {
   bool StackLeft() const;
 
   runtime::Context& context_;
+  const bool forwards_;
   const std::thread::id thread_;
   const std::uintptr_t stack_low_;
   std::array<std::atomic<InPair*>, limits::kPairsMax> pairs_{};

@@ -15,6 +15,7 @@ bool Executor::HasWork(bool* starved) {
   if (draining_.load(std::memory_order_acquire) || has_start_calls_.load(std::memory_order_acquire) ||
       has_idle_work_.load(std::memory_order_acquire))
     return true;
+  if (HasArrived()) return true;
   {
     runtime::Submitter::Lock lock(context_.submitter());
     if (context_.submitter().has_backlog()) {
@@ -23,12 +24,15 @@ bool Executor::HasWork(bool* starved) {
     }
   }
   awaited_ = 0;
-  std::uint32_t missing = *starved ? 1 : 0;  // what our own tasks wait for may be anything
+  std::uint32_t missing = *starved || AwaitsObjects() ? 1 : 0;  // what our own tasks wait for may be anything
   const std::uint32_t end = pairs_end_.load(std::memory_order_acquire);
   for (std::uint32_t i = 0; i < end; ++i) {
     InPair* pair = pairs_[i].load(std::memory_order_acquire);
     if (!pair || pair->ended) continue;
-    if (pair->gone.load(std::memory_order_acquire)) return true;
+    if (pair->gone.load(std::memory_order_acquire)) {
+      if (pair->away.load(std::memory_order_acquire) == 0) return true;
+      continue;
+    }
     if (!pair->matched) {
       if (pair->out->nonce.load(std::memory_order_acquire) == pair->nonce) return true;
       continue;
@@ -42,6 +46,13 @@ bool Executor::HasWork(bool* starved) {
       if (!Ring::Peek(ring, depth, position, &slot_index)) continue;
       const store::Slot* slot = pair->mapped->FindSlot(slot_index);
       if (!slot || slot->task.dependencies == 0) return true;
+      if (forwards_) {
+        missing_input_ = 0;
+        if (CanForward({pair, lane, position, slot_index, slot})) return true;
+        *starved = true;
+        ++missing;
+        continue;
+      }
       IncomingRoot* incoming = TakeIncoming();
       std::vector<detail::Stored> dependencies;
       const bool ready = Gather({}, slot->task, incoming, &dependencies);

@@ -27,25 +27,33 @@ std::vector<LinkCore::Action> LinkCore::OnEvent(const Event& event, Time now) {
 }
 
 LinkCore::Time LinkCore::NextDeadline() const {
-  if (state_ == State::kEnded || open_call_ != 0 || !load_known_) return scheduler::kNever;
-  return next_attempt_;
+  if (state_ == State::kEnded || !load_known_) return scheduler::kNever;
+  return open_call_ != 0 ? fence_at_ : std::min(next_attempt_, fence_at_);
 }
 
-void LinkCore::On(const LoadChanged& event, Time) {
+void LinkCore::On(const LoadChanged& event, Time now) {
   load_ = event.load;
   load_known_ = true;
+  report_ = event.report;
+  if (state_ == State::kMember && (report_.wants != sent_.wants || report_.held != sent_.held))
+    next_attempt_ = std::min(next_attempt_, now);
 }
 
 void LinkCore::On(const Tick&, Time now) {
-  if (NextDeadline() > now) return;
+  if (fence_at_ <= now) {
+    fence_at_ = scheduler::kNever;
+    actions_.push_back(Fence{});
+  }
+  if (open_call_ != 0 || !load_known_ || state_ == State::kEnded || next_attempt_ > now) return;
   if (state_ == State::kAway) {
     open_call_ = next_call_++;
-    actions_.push_back(
-        scheduler::RegisterArrived{open_call_, scheduler::kProtocol, config_.pool, load_, cluster_id_, epoch_});
+    actions_.push_back(scheduler::RegisterArrived{open_call_, scheduler::kProtocol, config_.pool, load_, cluster_id_,
+                                                  epoch_, config_.offer});
   } else if (state_ == State::kMember) {
     open_call_ = next_call_++;
+    sent_ = report_;
     actions_.push_back(scheduler::HeartbeatArrived{open_call_, config_.pool.pool_id, config_.pool.incarnation, epoch_,
-                                                   ++sequence_, load_});
+                                                   ++sequence_, load_, report_});
   }
 }
 
@@ -63,12 +71,14 @@ void LinkCore::On(const RegisterAnswered& event, Time now) {
       }
       cluster_id_ = event.cluster_id;
       epoch_ = event.epoch;
-      sequence_ = 0;
       if (event.heartbeat_interval > 0) config_.heartbeat_interval = event.heartbeat_interval;
+      if (event.lost_after > 0) config_.fence_after = event.lost_after * 3 / 4;
+      fence_at_ = now + config_.fence_after;
+      if (config_.bug_sequence_starts_over) sequence_ = 0;
       state_ = State::kMember;
       failures_ = 0;
       said_.clear();
-      next_attempt_ = now + config_.heartbeat_interval;
+      next_attempt_ = now;  // what it holds and wants, at once: a restarted scheduler knows nothing of it
       actions_.push_back(Say{"member of cluster " + cluster_id_ + ", epoch " + std::to_string(epoch_)});
       return;
     case Verdict::kSuperseded:
@@ -94,11 +104,22 @@ void LinkCore::On(const HeartbeatAnswered& event, Time now) {
     return;
   }
   switch (event.verdict) {
-    case Verdict::kOk:
+    case Verdict::kOk: {
       failures_ = 0;
       said_.clear();
-      next_attempt_ = now + config_.heartbeat_interval;
+      fence_at_ = now + config_.fence_after;
+      std::uint64_t wanted = 0, granted = 0;
+      bool fresh = false;  // the pool has yet to take it: a report without it would give it back
+      for (const scheduler::LeaseWant& want : report_.wants) wanted += want.slots;
+      for (const scheduler::GrantInfo& grant : event.grants) {
+        granted += grant.slots;
+        fresh |= std::find(report_.held.begin(), report_.held.end(), grant) == report_.held.end();
+      }
+      const bool changed = report_.wants != sent_.wants || report_.held != sent_.held;
+      const Time soon = std::min(config_.wanting_interval, config_.heartbeat_interval);
+      next_attempt_ = now + (fresh ? soon : changed ? 0 : wanted > granted ? soon : config_.heartbeat_interval);
       return;
+    }
     case Verdict::kRegisterAgain:
       GoAway(event.reason);
       next_attempt_ = now;
@@ -115,6 +136,7 @@ void LinkCore::On(const HeartbeatAnswered& event, Time now) {
 
 void LinkCore::On(const CallFailed& event, Time now) {
   if (!Settles(event.call)) return;
+  if (event.refused && fence_at_ != scheduler::kNever) fence_at_ = now + config_.fence_after;
   Retry(now, event.reason);
 }
 

@@ -25,16 +25,21 @@ class LinkCore {
 
   struct Config {
     scheduler::PoolIdentity pool;
+    scheduler::PoolOffer offer;
     std::uint64_t seed = 1;  // of the random delays
     Time delay_first = 50'000'000;
-    Time delay_max = 2'000'000'000;
+    Time delay_max = 500'000'000;
     Time refused_delay = 30'000'000'000;
     Time heartbeat_interval = 1'000'000'000;  // until the scheduler says another
+    Time wanting_interval = 50'000'000;       // while jobs want more elsewhere than they were granted
+    Time fence_after = 1'500'000'000;         // without a word from the scheduler, until it says another
+    bool bug_sequence_starts_over = false;    // a deliberate mistake, for tests that must find it
   };
 
   // Events.
   struct LoadChanged {
     scheduler::PoolLoad load;
+    scheduler::PoolReport report;
   };
   struct RegisterAnswered {
     std::uint64_t call = 0;
@@ -42,16 +47,20 @@ class LinkCore {
     std::string reason, cluster_id;
     std::uint64_t epoch = 0;
     Time heartbeat_interval = 0;
+    Time lost_after = 0;
   };
   struct HeartbeatAnswered {
     std::uint64_t call = 0;
     scheduler::Verdict verdict = scheduler::Verdict::kOk;
     std::string reason;
     std::uint64_t epoch = 0;
+    std::vector<scheduler::GrantInfo> grants;
   };
   struct CallFailed {
     std::uint64_t call = 0;
     std::string reason;
+    // The scheduler's machine said that nobody listens: it is down, not cut off from us, and declares nobody lost.
+    bool refused = false;
   };
   struct LeaveAnswered {  // or given up
     std::uint64_t call = 0;
@@ -71,7 +80,10 @@ class LinkCore {
   struct Ended {
     std::string why;
   };
-  using Action = std::variant<scheduler::RegisterArrived, scheduler::HeartbeatArrived, SendLeave, Say, Ended>;
+  // Silence for so long that the scheduler may have declared this pool lost, and granted its jobs' slots elsewhere: what
+  // runs here for other pools must end.
+  struct Fence {};
+  using Action = std::variant<scheduler::RegisterArrived, scheduler::HeartbeatArrived, SendLeave, Say, Ended, Fence>;
 
   explicit LinkCore(Config config);
 
@@ -80,6 +92,8 @@ class LinkCore {
   Time NextDeadline() const;
 
   bool member() const { return state_ == State::kMember; }
+  // Cut off for so long that nothing may be begun for other pools.
+  bool fenced() const { return state_ != State::kMember || fence_at_ == scheduler::kNever; }
   bool ended() const { return state_ == State::kEnded; }
   std::uint64_t epoch() const { return epoch_; }
 
@@ -102,6 +116,8 @@ class LinkCore {
   Config config_;
   State state_ = State::kAway;
   scheduler::PoolLoad load_;
+  scheduler::PoolReport report_, sent_;
+  Time fence_at_ = scheduler::kNever;
   bool load_known_ = false;
   bool leave_wanted_ = false;
   std::string cluster_id_;

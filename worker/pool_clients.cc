@@ -47,6 +47,10 @@ void PoolServer::Handle(Connection& connection, ClientMessage message, std::vect
     BeginStop(false);
     return;
   }
+  if (const auto* admit = std::get_if<AdmitMessage>(&message.body)) {
+    Admit(connection, request, *admit);
+    return;
+  }
   const bool known = client != 0 && (connection.attached || std::holds_alternative<AttachedMessage>(message.body));
   if (!known) {
     Refuse(connection, request, Refusal::kInvalid, "attach first");
@@ -107,7 +111,9 @@ void PoolServer::Attach(Connection& connection, std::uint64_t request, AttachMes
   PoolCore::Verdict verdict;
   auto spawn = spawns_.end();
   if (driver) {
-    if (connection.spawn) return refuse(Refusal::kInvalid, "a worker's socket cannot attach as a driver");
+    spawn = spawns_.find(connection.spawn);
+    const bool far = spawn != spawns_.end() && spawn->second.kind == Spawn::Kind::kFar && spawn->second.grant != 0;
+    if (connection.spawn && !far) return refuse(Refusal::kInvalid, "a worker's socket cannot attach as a driver");
     if (stopping_) return refuse(Refusal::kStopping, "this pool is stopping: connect to another, or start it again");
     verdict = core_->AddDriver(attach.build, &client, &actions);
   } else {
@@ -116,7 +122,11 @@ void PoolServer::Attach(Connection& connection, std::uint64_t request, AttachMes
         attach.pid != static_cast<std::uint32_t>(spawn->second.pid)) {
       return refuse(Refusal::kInvalid, "this pool did not start that worker");
     }
-    verdict = core_->AddWorker(spawn->second.job, attach.build, &client, &actions);
+    const bool near = spawn->second.kind == Spawn::Kind::kNear;
+    if (near != (attach.role == wire::Role::kRelay) || spawn->second.kind == Spawn::Kind::kFar)
+      return refuse(Refusal::kInvalid, "this process was started for something else");
+    verdict = near ? core_->AddRelay(spawn->second.job, &client, &actions)
+                   : core_->AddWorker(spawn->second.job, attach.build, &client, &actions);
   }
   if (!verdict) return refuse(verdict.why, verdict.text);
   FirstSet set;
@@ -146,6 +156,7 @@ void PoolServer::Attach(Connection& connection, std::uint64_t request, AttachMes
   welcome.arena_bytes = core_->config().first_arena_bytes;
   welcome.page_bytes = PageWriter::kBytes;
   welcome.budget_bytes = core_->budget_bytes();
+  welcome.clustered = neighbours_ != nullptr;
   if (driver) {
     Job& job = jobs_[client];
     job.description = std::move(message.job);
@@ -153,6 +164,7 @@ void PoolServer::Attach(Connection& connection, std::uint64_t request, AttachMes
     job.standard_output = std::move(fds[1]);
     job.standard_error = std::move(fds[2]);
     job.program = job.description.arguments[0].substr(0, 256);
+    if (spawn != spawns_.end()) job.twin_of = spawn->second.grant;
     memory.process = Fd(static_cast<int>(syscall(SYS_pidfd_open, connection.pid, 0)));
     if (memory.process) Watch(memory.process.get(), EPOLLIN, kTagProcess | client);
   } else {
@@ -181,12 +193,22 @@ void PoolServer::Attached(Connection& connection) {
       mmap(nullptr, sizeof(store::ControlHeader), PROT_READ, MAP_SHARED, memory.segments.at(0).readable.get(), 0);
   if (header != MAP_FAILED) memory.header = static_cast<const store::ControlHeader*>(header);
   Apply(actions);
-  if (memory.spawn == 0) {
+  const wire::Role role = core_->Find(client)->role;
+  if (role == wire::Role::kDriver) {
     Tell(lease::JobStarted{client});
     return;
   }
   const ClientId job = core_->Find(client)->job;
   for (const auto& packet : jobs_.at(job).start_calls) SendPacketTo(connection, packet, {});
+  if (role == wire::Role::kRelay) {
+    const std::uint64_t grant = spawns_.at(memory.spawn).grant;
+    Relay& relay = relays_.at(grant);
+    relay.client = client;
+    jobs_.at(job).relay_failures = 0;
+    Tell(lease::RelayReady{client, job, relay.grant.slots});
+    if (relay.leaving) Tell(lease::RelayLeaving{client});
+    return;
+  }
   Tell(lease::WorkerReady{memory.spawn, client});
 }
 
@@ -200,7 +222,7 @@ bool PoolServer::StartCall(Connection& connection, const StartCallMessage& messa
   packet.insert(packet.end(), message.arguments.begin(), message.arguments.end());
   for (const auto& [client, memory] : memory_) {
     const PoolCore::Client* entry = core_->Find(client);
-    if (!entry || entry->job != connection.client || entry->role != wire::Role::kWorker) continue;
+    if (!entry || entry->job != connection.client || entry->role == wire::Role::kDriver) continue;
     Connection* worker = ConnectionOf(client);
     if (worker && worker->attached) SendPacketTo(*worker, packet, {});
   }

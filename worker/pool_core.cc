@@ -83,6 +83,14 @@ PoolCore::Verdict PoolCore::AddWorker(ClientId job, const std::uint64_t build[4]
   return Add(Role::kWorker, job, build, client, actions);
 }
 
+PoolCore::Verdict PoolCore::AddRelay(ClientId job, ClientId* client, Actions* actions) {
+  const Client* driver = Find(job);
+  if (!driver || driver->role != Role::kDriver || driver->left || driver->state != ClientState::kAlive) {
+    return {Refusal::kGone, "the job of this relay has ended"};
+  }
+  return Add(Role::kRelay, job, driver->build, client, actions);
+}
+
 bool PoolCore::Attached(ClientId client, Actions* actions) {
   Client* entry = FindMutable(client);
   if (!entry || entry->state != ClientState::kStarting) return false;

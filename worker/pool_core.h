@@ -92,6 +92,7 @@ class PoolCore {
   // ---- attach: the three first segments are accounted for (0 control, 1 slab, 2 arena), state kStarting
   Verdict AddDriver(const std::uint64_t build[4], ClientId* client, Actions* actions);
   Verdict AddWorker(ClientId job, const std::uint64_t build[4], ClientId* client, Actions* actions);
+  Verdict AddRelay(ClientId job, ClientId* client, Actions* actions);
   // The first segments are mapped: seal them, then the client may be shown to others.
   bool Attached(ClientId client, Actions* actions);
 

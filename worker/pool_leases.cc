@@ -25,6 +25,7 @@ struct Overloaded : Fs... {
 std::unique_ptr<lease::LeaseCore> PoolServer::MakeLeases(std::uint32_t pairs) const {
   lease::LeaseCore::Config config;
   config.slots = slots_;
+  config.clustered = neighbours_ != nullptr;
   config.extra_workers_max = limits::kExtraWorkersMax;
   config.pairs_max = pairs;
   return std::make_unique<lease::LeaseCore>(config);
@@ -85,6 +86,12 @@ void PoolServer::OpenPair(const lease::OpenPair& pair) {
     message.peer = pair.worker;
     message.own_region = pair.out_region;
     message.peer_region = pair.in_region;
+    message.places = leases_->clients().at(pair.worker).places;
+    message.cpus_milli = slots_ * 1000;
+    if (message.places > 0)
+      message.cpus_milli = spawns_.contains(memory_.at(pair.worker).spawn)
+                               ? relays_.at(spawns_.at(memory_.at(pair.worker).spawn).grant).grant.cpus_milli
+                               : 0;
     const int fd = control(pair.worker);
     Send(*submitter, Kind::kOpenOut, 0, message, {&fd, 1});
   }
@@ -95,9 +102,11 @@ void PoolServer::RefuseWant(const lease::Refuse& refusal) {
   if (!to) return;
   switch (refusal.reason) {
     case lease::Reason::kInfeasible:
-      return Refuse(*to, 0, wire::Refusal::kInfeasible,
-                    "a task asks for more CPUs than this pool's " + std::to_string(slots_) +
-                        ": lower TaskOptions.cpus, or start the pool with more --workers");
+      return Refuse(
+          *to, 0, wire::Refusal::kInfeasible,
+          "a task asks for more CPUs than " +
+              (neighbours_ ? std::string("any pool of the cluster has") : "this pool's " + std::to_string(slots_)) +
+              ": lower TaskOptions.cpus, or start a pool with more --workers");
     case lease::Reason::kSpawnFailed:
       return Refuse(*to, 0, wire::Refusal::kSpawnFailed,
                     "its processes ended before they were ready, several in a row; their error output says why" +
@@ -116,7 +125,8 @@ void PoolServer::RefuseWant(const lease::Refuse& refusal) {
 
 void PoolServer::Want(Connection& connection, const WantMessage& message) {
   Tell(lease::Want{connection.client, std::min<std::uint32_t>(message.workers, limits::kPairsMax),
-                   std::max<std::uint32_t>(message.cpus_milli, 1)});
+                   std::max<std::uint32_t>(message.cpus_milli, 1),
+                   neighbours_ ? std::min<std::uint32_t>(message.elsewhere, limits::kPairsMax) : 0});
 }
 
 bool PoolServer::Returned(Connection& connection, const ReturnWorkerMessage& message) {
@@ -219,7 +229,9 @@ void PoolServer::WorkerSpawned(const wire::Spawned& spawned) {
   if (spawned.pid <= 0) {
     last_spawn_failure_ = std::strerror(spawned.error);
     if (connection) connection->spawn = 0, Closed(*connection);
+    const Spawn failed = at->second;
     spawns_.erase(at);
+    if (failed.kind != Spawn::Kind::kWorker) return RelayEnded(failed, false);
     Tell(lease::SpawnFailed{spawned.spawn, spawned.error});
     return;
   }
@@ -245,14 +257,16 @@ void PoolServer::WorkerExited(const wire::Exited& exited) {
   spawns_.erase(at);
   const PoolCore::Client* client = spawn.client ? core_->Find(spawn.client) : nullptr;
   const bool was_ready = client && client->state == wire::ClientState::kAlive;
-  if (was_ready && !memory_.at(spawn.client).draining) ++workers_died_;
+  const bool worker = spawn.kind == Spawn::Kind::kWorker;
+  if (worker && was_ready && !memory_.at(spawn.client).draining) ++workers_died_;
   if (client) {
     ClientDied(spawn.client, exited.status);
   } else if (Connection* connection = FindConnection(spawn.connection)) {
     connection->spawn = 0;
     Closed(*connection);
   }
-  if (!was_ready) {  // the lease core ignores those that it gave up itself
+  if (!worker) RelayEnded(spawn, was_ready);
+  if (worker && !was_ready) {  // the lease core ignores those that it gave up itself
     if (spawn.refused.empty()) last_spawn_failure_ = DescribeExit(exited.status);
     Tell(lease::SpawnFailed{spawn_number, 0});
   }

@@ -3,6 +3,9 @@
 #pragma once
 
 #include <functional>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "worker/pool_options.h"
 #include "worker/pool_view.h"
@@ -12,8 +15,30 @@ namespace sheaf {
 // Gets the pool's view when it is ready, and then at least once a second. Called on the pool's thread: must not block.
 using ViewSink = std::function<void(const PoolView&)>;
 
+// What the scheduler says, for the pool's thread: grants, and whose tickets are good. Implemented by the link.
+class Neighbours {
+ public:
+  struct Granted {
+    scheduler::GrantInfo grant;
+    std::string ticket;
+  };
+  struct News {
+    std::vector<Granted> grants;            // all that the pool may hold
+    std::vector<std::uint64_t> infeasible;  // jobs that want what no pool has
+    std::vector<std::uint64_t> voided;      // grants on this pool whose borrower was lost
+    std::uint64_t epoch = 0;
+    bool drain = false;   // hand over and end
+    bool fenced = false;  // no word from the scheduler for too long: lend nothing any more
+  };
+  virtual ~Neighbours() = default;
+  virtual int fd() const = 0;  // readable when there is news
+  virtual std::optional<News> Take() = 0;
+  // Empty, or why the holder of the ticket is refused. Each ticket is good once.
+  virtual std::string Admit(const std::string& ticket, scheduler::GrantInfo* grant, std::string* borrower) = 0;
+};
+
 // Returns the process's exit code: 0 after an orderly stop, 1 when it could not start (the reason is on stderr).
 // `on_view` feeds the link to a scheduler; without it the pool may sleep as long as it likes.
-int RunPool(const PoolOptions& options, const ViewSink& on_view = nullptr);
+int RunPool(const PoolOptions& options, const ViewSink& on_view = nullptr, Neighbours* neighbours = nullptr);
 
 }  // namespace sheaf

@@ -80,7 +80,8 @@ std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes
                                        body.attach.environment_count);
         if (!job || job->arguments.empty()) break;
         body.job = std::move(*job);
-      } else if (body.attach.role != wire::Role::kWorker || bytes.size() != sizeof(wire::Attach)) {
+      } else if ((body.attach.role != wire::Role::kWorker && body.attach.role != wire::Role::kRelay) ||
+                 bytes.size() != sizeof(wire::Attach)) {
         break;
       }
       message.body = std::move(body);
@@ -107,7 +108,7 @@ std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes
     case Kind::kWant: {
       wire::Want want;
       fits = Read(bytes, false, &want);
-      if (fits) message.body = WantMessage{want.workers, want.cpus_milli};
+      if (fits) message.body = WantMessage{want.workers, want.cpus_milli, want.elsewhere};
       break;
     }
     case Kind::kReturnWorker: {
@@ -135,6 +136,13 @@ std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes
       const auto tail = bytes.subspan(sizeof(wire::StartCall));
       body.arguments.assign(tail.begin(), tail.end());
       message.body = std::move(body);
+      break;
+    }
+    case Kind::kAdmit: {
+      constexpr std::size_t kTicketMax = 4096;
+      const auto tail = bytes.subspan(sizeof(Header));
+      fits = tail.size() <= kTicketMax;
+      if (fits) message.body = AdmitMessage{{reinterpret_cast<const char*>(tail.data()), tail.size()}};
       break;
     }
     case Kind::kAttached:

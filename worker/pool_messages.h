@@ -41,7 +41,7 @@ struct DropSegmentMessage {
   std::uint32_t segment;
 };
 struct WantMessage {
-  std::uint32_t workers, cpus_milli;
+  std::uint32_t workers, cpus_milli, elsewhere;
 };
 struct ReturnWorkerMessage {
   std::uint32_t worker, own_region;
@@ -56,6 +56,9 @@ struct StartCallMessage {
   wire::StartCall call;
   std::vector<std::byte> arguments;
 };
+struct AdmitMessage {
+  std::string ticket;
+};
 struct StatusMessage {};
 struct StopMessage {};
 struct DetachMessage {};
@@ -64,7 +67,7 @@ struct ClientMessage {
   std::uint64_t request = 0;
   std::variant<AttachMessage, AttachedMessage, MakeSegmentMessage, SegmentMappedMessage, OpenSegmentMessage,
                DropSegmentMessage, WantMessage, ReturnWorkerMessage, BlockedMessage, GoneAckMessage, StartCallMessage,
-               StatusMessage, StopMessage, DetachMessage>
+               AdmitMessage, StatusMessage, StopMessage, DetachMessage>
       body;
 };
 

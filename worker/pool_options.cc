@@ -27,6 +27,10 @@ std::vector<std::string> PoolArguments(const PoolOptions& options) {
   if (!options.socket_path.empty()) add("--socket", options.socket_path);
   if (!options.pool_id.empty()) add("--pool-id", options.pool_id);
   if (!options.scheduler.empty()) add("--scheduler", options.scheduler);
+  if (!options.relay_listen.empty()) add("--relay-listen", options.relay_listen);
+  if (!options.pki_directory.empty()) add("--pki", options.pki_directory);
+  if (!options.token_file.empty()) add("--token-file", options.token_file);
+  if (!options.relay_address.empty()) add("--relay-address", options.relay_address);
   return arguments;
 }
 
@@ -55,6 +59,14 @@ bool ParsePoolArguments(const std::vector<std::string>& arguments, PoolOptions* 
       options->pool_id = value;
     } else if (flag == "--scheduler") {
       options->scheduler = value;
+    } else if (flag == "--relay-listen") {
+      options->relay_listen = value;
+    } else if (flag == "--pki") {
+      options->pki_directory = value;
+    } else if (flag == "--token-file") {
+      options->token_file = value;
+    } else if (flag == "--relay-address") {
+      options->relay_address = value;
     } else {
       *reason = "unknown option " + flag;
       return false;

@@ -11,11 +11,15 @@
 namespace sheaf {
 
 struct PoolOptions {
-  int slots = 0;                  // worker processes that may run at once; 0: one per core
+  int slots = -1;                 // worker processes that may run at once; less than 0: one per core
   std::uint64_t store_bytes = 0;  // budget of shared memory; 0: half of the machine's
   std::string socket_path;        // unix socket to listen on; empty for an embedded pool
   std::string pool_id;            // empty: made up from the process id
   std::string scheduler;          // address of a scheduler to register with; empty: none
+  std::string relay_listen;       // host:port where other pools' relays come in; empty: lends nothing
+  std::string relay_address;      // what other machines connect to, if it is not where it listens
+  std::string pki_directory;      // of this pool's certificate; empty: loopback only, in the clear
+  std::string token_file;         // an invitation, for the first time
   int driver_fd = -1;             // embedded: the socket of the one driver; the pool ends with it
   int supervisor_fd = -1;         // set by the supervisor
   int drain_ms = 10'000;          // how long running tasks may take once the pool was asked to stop

@@ -50,7 +50,8 @@ PoolServer::~PoolServer() {
 bool PoolServer::Start(std::string* reason) {
   now_ = started_ = NowNanos();
   cores_ = std::max(1u, std::thread::hardware_concurrency());
-  slots_ = options_.slots > 0 ? static_cast<std::uint32_t>(options_.slots) : cores_;
+  const int fewest = neighbours_ ? 0 : 1;
+  slots_ = options_.slots >= fewest ? static_cast<std::uint32_t>(options_.slots) : cores_;
   // Every segment is a descriptor.
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
@@ -63,7 +64,7 @@ bool PoolServer::Start(std::string* reason) {
   sigprocmask(SIG_BLOCK, &ignored, nullptr);
 
   PoolCore::Config config;
-  config.pairs = std::min(limits::kPairsMax, slots_ + limits::kPairsSpare);
+  config.pairs = std::min(limits::kPairsMax, slots_ + limits::kPairsSpare + (neighbours_ ? limits::kRelaysSpare : 0));
   config.budget_bytes = options_.store_bytes ? options_.store_bytes : HalfOfMemory();
   core_ = std::make_unique<PoolCore>(config);
   leases_ = MakeLeases(config.pairs);
@@ -78,6 +79,7 @@ bool PoolServer::Start(std::string* reason) {
   }
   if (options_.driver_fd >= 0) embedded_ = AddConnection(Fd(options_.driver_fd), PeerOf(options_.driver_fd).pid);
   if (!options_.socket_path.empty() && !Listen(reason)) return false;
+  if (neighbours_ && (!ListenForRelays(reason) || !Watch(neighbours_->fd(), EPOLLIN, kTagNews))) return false;
   const BareMessage ready{{wire::Kind::kDone, sizeof(BareMessage), 0}};
   ToSupervisor(std::as_bytes(std::span(&ready, 1)), {});
   return true;
@@ -138,6 +140,10 @@ int PoolServer::Run() {
         ReadSupervisor();
       } else if (tag == kTagMaker) {
         TakeMade();
+      } else if (tag == kTagRelays) {
+        AcceptRelays();
+      } else if (tag == kTagNews) {
+        TakeNews();
       } else if ((tag & kTagMask) == kTagProcess) {
         DriverGone(static_cast<ClientId>(number), true);
       } else if (Connection* connection = FindConnection(number)) {
@@ -150,6 +156,7 @@ int PoolServer::Run() {
     }
     Timers();
     TellFailedSpawns();
+    if (neighbours_) TendRelays();
     EraseClosed();
     if (!ended_) PrepareSets(count == 0);
   }
@@ -296,7 +303,7 @@ void PoolServer::EraseClosed() {
 }
 
 PoolServer::Now PoolServer::NextDeadline() const {
-  Now next = std::min(stop_at_, leases_->NextDeadline());
+  Now next = std::min({stop_at_, drain_until_, leases_->NextDeadline()});
   for (const auto& [number, connection] : connections_) {
     if (connection->closed) continue;
     next = std::min(next, connection->link.stall_deadline());
@@ -305,6 +312,10 @@ PoolServer::Now PoolServer::NextDeadline() const {
     }
   }
   for (const auto& [client, memory] : memory_) next = std::min(next, memory.kill_at);
+  for (const auto& [driver, job] : jobs_) {
+    if (job.relays_idle_since != INT64_MAX) next = std::min(next, job.relays_idle_since + kRelayIdle);
+    if (job.relays_again > now_) next = std::min(next, job.relays_again);
+  }
   return on_view_ ? std::min(next, view_at_) : next;
 }
 
@@ -341,6 +352,9 @@ void PoolServer::BeginStop(bool at_once) {
   Tell(lease::Drain{});
   for (const auto& [spawn, entry] : spawns_) {
     if (entry.client) DrainWorker(entry.client, stop_at_);
+  }
+  for (auto& [spawn, entry] : spawns_) {
+    if (entry.kind != Spawn::Kind::kWorker && !entry.client) Kill(entry);
   }
   if (spawns_.empty()) ended_ = true;
 }

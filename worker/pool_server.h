@@ -5,6 +5,7 @@
 //   pool_clients.cc   what clients say: attach, calls, goodbye
 //   pool_memory.cc    segments made, sealed and lent
 //   pool_leases.cc    what the lease core decides: spawns, pairs; the supervisor's reports
+//   pool_relays.cc    grants, and the relays that use them, both ways
 //   pool_status.cc    what the pool shows of itself
 //
 // Whatever a client sends costs at most its own connection. Nothing here blocks: sends queue, big memory is populated on
@@ -31,6 +32,7 @@
 #include "worker/client_link.h"
 #include "worker/page_writer.h"
 #include "worker/pool_core.h"
+#include "worker/pool_main.h"
 #include "worker/pool_messages.h"
 #include "worker/pool_options.h"
 #include "worker/pool_view.h"
@@ -51,6 +53,7 @@ class PoolServer {
   PoolView View() const;  // on the pool's thread only
   // Called on the pool's thread at least every `kViewInterval`; for the scheduler's link.
   void set_on_view(std::function<void(const PoolView&)> f) { on_view_ = std::move(f); }
+  void set_neighbours(Neighbours* neighbours) { neighbours_ = neighbours; }
 
  private:
   using Now = std::int64_t;  // nanoseconds of the monotonic clock
@@ -61,8 +64,11 @@ class PoolServer {
   static constexpr Now kViewInterval = 500 * kMilli;
   static constexpr Now kQuiet = 5 * kMilli;  // nothing to do for so long: prepare
   static constexpr std::size_t kPreparedMax = 8;
+  static constexpr std::uint32_t kFirstRelaySpawn = 0x80000000;  // the lease core numbers workers from 1
+  static constexpr std::size_t kRelaysArrivingMax = 64;          // not yet admitted
+  static constexpr Now kRelayIdle = 1'000 * kMilli;              // a grant that its job has not wanted for so long
   static constexpr std::size_t kStartCallsMax = 64;
-  static constexpr std::uint64_t kTagListener = 1, kTagSupervisor = 2, kTagMaker = 3;
+  static constexpr std::uint64_t kTagListener = 1, kTagSupervisor = 2, kTagMaker = 3, kTagRelays = 4, kTagNews = 5;
   static constexpr std::uint64_t kTagConnection = 1ull << 60, kTagProcess = 2ull << 60, kTagMask = 15ull << 60;
 
   struct Connection {
@@ -101,6 +107,10 @@ class PoolServer {
     std::uint64_t executed_before = 0;                // by workers that are gone
     bool over = false;
     bool driver_died = false;
+    std::uint64_t twin_of = 0;  // the grant by which another pool runs it here; 0: a job of this machine
+    Now relays_idle_since = INT64_MAX;
+    Now relays_again = 0;  // after a relay that failed: not before
+    std::uint32_t relay_failures = 0;
   };
   struct Spawn {
     ClientId job = 0;
@@ -108,12 +118,20 @@ class PoolServer {
     pid_t pid = 0;
     ClientId client = 0;
     bool kill = false;
-    std::string refused;  // why its attach was refused
+    enum class Kind { kWorker, kNear, kFar } kind = Kind::kWorker;
+    std::uint64_t grant = 0;  // relays
+    std::string refused;      // why its attach was refused
   };
   struct Making {
     ClientId owner;
     std::uint32_t segment;
     std::uint64_t request;
+  };
+  struct Relay {  // near halves, by grant
+    scheduler::GrantInfo grant;
+    std::uint32_t spawn = 0;
+    ClientId client = 0;  // 0: it does not stand yet
+    bool leaving = false;
   };
   struct FirstSet {
     Fd control, slab, arena;
@@ -185,6 +203,19 @@ class PoolServer {
   void WatchSupervisor(bool writable);
   void ToSupervisor(std::span<const std::byte> bytes, std::span<const int> fds);
 
+  // ---- pool_relays.cc
+  bool ListenForRelays(std::string* reason);
+  void AcceptRelays();
+  void TakeNews();
+  void StartNear(const Neighbours::Granted& granted);
+  bool SpawnRelay(Spawn entry, const JobDescription& description, const int (&fds)[3]);
+  void LeaveRelay(Relay& relay);
+  void RelayEnded(const Spawn& spawn, bool was_ready);
+  void Admit(Connection& connection, std::uint64_t request, const AdmitMessage& message);
+  scheduler::PoolOffer Offer() const;
+  scheduler::PoolReport Report() const;
+  void TendRelays();  // once a turn: idle ones leave, and the scheduler hears of what has changed
+
   // ---- pool_status.cc
   std::uint64_t ExecutedBy(ClientId client) const;
   static std::string DescribeExit(std::int32_t status);
@@ -217,6 +248,15 @@ class PoolServer {
   std::uint64_t workers_died_ = 0;
   std::uint64_t executed_before_ = 0;  // by jobs that are over
   std::function<void(const PoolView&)> on_view_;
+  Neighbours* neighbours_ = nullptr;  // of a pool in a cluster
+  Now drain_until_ = INT64_MAX;       // asked to hand over and end
+  Fd relay_listener_;
+  std::string relay_address_;
+  std::map<std::uint64_t, Relay> relays_;
+  std::uint32_t next_relay_spawn_ = kFirstRelaySpawn;
+  std::vector<scheduler::LeaseWant> reported_wants_;
+  std::vector<std::uint64_t> reported_held_;
+  std::uint64_t reported_own_ = 0;
 };
 
 }  // namespace sheaf

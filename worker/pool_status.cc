@@ -50,7 +50,7 @@ PoolView PoolServer::View() const {
       job.driver_pid = static_cast<std::uint32_t>(memory_.contains(id) ? memory_.at(id).pid : 0);
       continue;
     }
-    if (client.state != wire::ClientState::kAlive) continue;
+    if (client.state != wire::ClientState::kAlive || client.role == wire::Role::kRelay) continue;
     ++job.workers;
     ++view.workers_running;
     leased.contains(id) ? ++view.slots_leased : ++view.workers_idle;
@@ -63,6 +63,10 @@ PoolView PoolServer::View() const {
     }
     view.tasks_executed += job.tasks_executed;
     view.jobs.push_back(job);
+  }
+  if (neighbours_) {
+    view.offer = Offer();
+    view.report = Report();
   }
   return view;
 }

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "scheduler/placement_core.h"
+
 namespace sheaf {
 
 // One job served by the pool: a driver and the workers that run its program.
@@ -40,6 +42,9 @@ struct PoolView {
   std::uint64_t tasks_executed = 0;
   std::uint64_t workers_died = 0;
   std::vector<JobView> jobs;
+  // For the scheduler alone, not in the JSON.
+  scheduler::PoolOffer offer;
+  scheduler::PoolReport report;
 };
 
 // Jobs beyond this many are left out of the JSON, which says so in `jobs_total`; the text stays below 60 KB.

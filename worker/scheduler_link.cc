@@ -1,5 +1,8 @@
 #include "worker/scheduler_link.h"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <memory>
@@ -7,6 +10,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "scheduler/ticket.h"
 
 namespace sheaf::worker {
 namespace {
@@ -15,6 +19,8 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kCallDeadline{2000};
 constexpr milliseconds kGoodbyeDeadline{500};
+constexpr std::int64_t kHalfADay = 43'200;
+constexpr std::int64_t kRenewAgainNanos = 1'000'000'000;
 
 scheduler::PoolLoad LoadOf(const PoolView& view) {
   const auto count = [](int n) { return static_cast<std::uint32_t>(std::max(n, 0)); };
@@ -33,8 +39,39 @@ scheduler::PoolLoad LoadOf(const PoolView& view) {
 
 }  // namespace
 
-SchedulerLink::SchedulerLink(scheduler::ListenAddress address, std::string version, Log log)
-    : version_(std::move(version)), log_(std::move(log)), client_(address), thread_([this] { Run(); }) {}
+SchedulerLink::SchedulerLink(scheduler::ListenAddress address, std::string version, Log log, std::string pki)
+    : version_(std::move(version)),
+      log_(std::move(log)),
+      address_(std::move(address)),
+      pki_(std::move(pki)),
+      news_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!pki_.empty()) {
+    credentials_ = scheduler::ReadCredentials(pki_);
+    renew_below_ = std::min<std::int64_t>(scheduler::SecondsLeft(credentials_.certificate) / 2, kHalfADay);
+  }
+  client_ = std::make_unique<scheduler::SchedulerClient>(address_, pki_.empty() ? nullptr : &credentials_);
+  thread_ = std::thread([this] { Run(); });
+}
+
+// At half of the certificate's life; whoever starts from now on uses the next one.
+void SchedulerLink::RenewIfDue() {
+  const std::int64_t now = NowNanos();
+  if (pki_.empty() || now < renew_again_ || scheduler::SecondsLeft(credentials_.certificate) > renew_below_) return;
+  renew_again_ = now + kRenewAgainNanos;
+  scheduler::Credentials next = credentials_;
+  const scheduler::CallStatus status = client_->Renew(kCallDeadline, &next);
+  std::string why = status.message;
+  if (status.ok()) why = scheduler::WriteCredentials(pki_, next);
+  if (!why.empty()) return log_("this pool's certificate could not be renewed: " + why);
+  credentials_ = next;
+  auto client = std::make_unique<scheduler::SchedulerClient>(address_, &credentials_);
+  {
+    std::lock_guard lock(mutex_);
+    client_.swap(client);
+    if (stopping_) client_->Cancel();
+  }
+  log_("this pool's certificate was renewed");
+}
 
 SchedulerLink::~SchedulerLink() { Stop(); }
 
@@ -46,14 +83,59 @@ void SchedulerLink::Publish(const PoolView& view) {
   changed_.notify_one();
 }
 
+void SchedulerLink::Tell(News news) {
+  {
+    std::lock_guard lock(mutex_);
+    // A fence must not be lost under what comes after it.
+    if (news_ && news_->fenced) return;
+    news_ = std::move(news);
+  }
+  const std::uint64_t one = 1;
+  (void)!write(news_fd_.get(), &one, sizeof one);
+}
+
+std::optional<Neighbours::News> SchedulerLink::Take() {
+  std::uint64_t count = 0;
+  (void)!read(news_fd_.get(), &count, sizeof count);
+  std::lock_guard lock(mutex_);
+  return std::exchange(news_, std::nullopt);
+}
+
+std::string SchedulerLink::Admit(const std::string& text, scheduler::GrantInfo* grant, std::string* borrower) {
+  constexpr std::size_t kUsedMax = 65'536;
+  std::lock_guard lock(mutex_);
+  if (lender_key_.empty() || fenced_) return "this pool is not in a cluster at the moment";
+  std::string why;
+  const auto ticket = scheduler::OpenTicket(lender_key_, text, &why);
+  if (!ticket) return why;
+  if (ticket->cluster != cluster_id_) return "its ticket is of another cluster";
+  if (ticket->lender != pool_id_ || ticket->lender_incarnation != incarnation_)
+    return "its ticket is for another pool, or an earlier life of this one";
+  if (ticket->epoch != epoch_) return "its ticket is of another epoch of the scheduler: ask for a new one";
+  const auto now =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
+  if (ticket->expires < now.count()) return "its ticket has expired";
+  // Numbers grow: of those that are forgotten here none may come any more.
+  if (used_.size() >= kUsedMax) {
+    if (ticket->grant < *used_.begin()) return "its ticket is too old";
+    used_.erase(used_.begin());
+  }
+  if (!used_.insert(ticket->grant).second) return "its ticket was used before";
+  grant->id = ticket->grant;
+  grant->slots = ticket->slots;
+  grant->cpus_milli = ticket->cpus_milli;
+  *borrower = ticket->borrower;
+  return {};
+}
+
 void SchedulerLink::Stop() {
   if (!thread_.joinable()) return;
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
+    client_->Cancel();
   }
   changed_.notify_one();
-  client_.Cancel();
   thread_.join();
 }
 
@@ -78,21 +160,32 @@ void SchedulerLink::Run() {
     if (view) {
       if (!core) {
         LinkCore::Config config;
+        config.offer = view->offer;
+        {
+          std::lock_guard lock(mutex_);
+          pool_id_ = view->pool_id;
+          incarnation_ = view->incarnation;
+        }
         config.pool = {view->pool_id, view->incarnation, view->machine, view->address, version_, view->pid};
         config.seed = std::random_device{}();
         core = std::make_unique<LinkCore>(config);
       }
-      events.push_back(LinkCore::LoadChanged{LoadOf(*view)});
+      events.push_back(LinkCore::LoadChanged{LoadOf(*view), view->report});
     }
     if (!core) {
       if (leaving) return;  // stopped before the pool was ready
       continue;
     }
+    if (core->member() && !leaving) RenewIfDue();
     if (leaving) events.push_back(LinkCore::Leave{});
     events.push_back(LinkCore::Tick{});
     while (!events.empty()) {
       const auto actions = core->OnEvent(events.front(), NowNanos());
       events.pop_front();
+      {
+        std::lock_guard lock(mutex_);
+        fenced_ = core->fenced();
+      }
       for (LinkCore::Event& answer : Carry(actions)) events.push_back(std::move(answer));
     }
   }
@@ -106,26 +199,55 @@ std::vector<LinkCore::Event> SchedulerLink::Carry(const std::vector<LinkCore::Ac
       log_(say->text);
     } else if (const auto* ended = std::get_if<LinkCore::Ended>(&action)) {
       log_("no longer in the cluster: " + ended->why);
+      News over;
+      over.fenced = true;
+      Tell(over);
+    } else if (std::holds_alternative<LinkCore::Fence>(action)) {
+      log_("no word from the scheduler for too long: what runs here for other pools is ended");
+      News fenced;
+      fenced.fenced = true;
+      Tell(fenced);
     } else if (const auto* join = std::get_if<scheduler::RegisterArrived>(&action)) {
       scheduler::RegisterResult result;
-      const scheduler::CallStatus status = client_.Register(*join, kCallDeadline, &result);
+      const scheduler::CallStatus status = client_->Register(*join, kCallDeadline, &result);
       if (status.ok()) {
         events.push_back(LinkCore::RegisterAnswered{join->token, result.verdict, result.reason, result.cluster_id,
                                                     result.epoch,
-                                                    LinkCore::Time{result.heartbeat_interval_ms} * 1'000'000});
+                                                    LinkCore::Time{result.heartbeat_interval_ms} * 1'000'000,
+                                                    LinkCore::Time{result.lost_after_ms} * 1'000'000});
+        if (result.verdict == scheduler::Verdict::kOk) {
+          std::lock_guard lock(mutex_);
+          cluster_id_ = result.cluster_id;
+          epoch_ = result.epoch;
+          lender_key_ = result.lender_key;
+        }
       } else {
-        events.push_back(LinkCore::CallFailed{join->token, status.message});
+        events.push_back(LinkCore::CallFailed{join->token, status.message,
+                                              status.kind == scheduler::CallStatus::Kind::kUnreachable});
       }
     } else if (const auto* beat = std::get_if<scheduler::HeartbeatArrived>(&action)) {
       scheduler::HeartbeatResult result;
-      const scheduler::CallStatus status = client_.Heartbeat(*beat, kCallDeadline, &result);
+      const scheduler::CallStatus status = client_->Heartbeat(*beat, kCallDeadline, &result);
       if (status.ok()) {
-        events.push_back(LinkCore::HeartbeatAnswered{beat->token, result.verdict, result.reason, result.epoch});
+        std::vector<scheduler::GrantInfo> grants;
+        for (const auto& granted : result.grants) grants.push_back(granted.grant);
+        events.push_back(
+            LinkCore::HeartbeatAnswered{beat->token, result.verdict, result.reason, result.epoch, std::move(grants)});
+        if (result.verdict == scheduler::Verdict::kOk && result.epoch == beat->epoch) {
+          News news;
+          for (auto& granted : result.grants) news.grants.push_back({granted.grant, std::move(granted.ticket)});
+          news.infeasible = std::move(result.infeasible);
+          news.voided = std::move(result.voided);
+          news.epoch = result.epoch;
+          news.drain = result.drain;
+          Tell(std::move(news));
+        }
       } else {
-        events.push_back(LinkCore::CallFailed{beat->token, status.message});
+        events.push_back(LinkCore::CallFailed{beat->token, status.message,
+                                              status.kind == scheduler::CallStatus::Kind::kUnreachable});
       }
     } else if (const auto* leave = std::get_if<LinkCore::SendLeave>(&action)) {
-      client_.Leave(leave->pool_id, leave->incarnation, leave->epoch, kGoodbyeDeadline);
+      client_->Leave(leave->pool_id, leave->incarnation, leave->epoch, kGoodbyeDeadline);
       events.push_back(LinkCore::LeaveAnswered{leave->call});
     }
   }

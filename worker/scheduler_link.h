@@ -7,43 +7,67 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "base/fd.h"
 #include "scheduler/scheduler_client.h"
 #include "worker/link_core.h"
+#include "worker/pool_main.h"
 #include "worker/pool_view.h"
 
 namespace sheaf::worker {
 
-class SchedulerLink {
+class SchedulerLink final : public Neighbours {
  public:
   using Log = std::function<void(const std::string&)>;
 
-  // Nothing is sent before the first Publish, which tells who the pool is.
-  SchedulerLink(scheduler::ListenAddress address, std::string version, Log log);
+  // Nothing is sent before the first Publish, which tells who the pool is. `pki`: directory of the pool's credentials, which
+  // are renewed there; empty: in the clear.
+  SchedulerLink(scheduler::ListenAddress address, std::string version, Log log, std::string pki = {});
   ~SchedulerLink();  // as Stop
 
   // What the next heartbeat says. Any thread; never blocks on the network.
   void Publish(const PoolView& view);
+
+  // ---- for the pool's thread
+  int fd() const override { return news_fd_.get(); }
+  std::optional<News> Take() override;
+  std::string Admit(const std::string& ticket, scheduler::GrantInfo* grant, std::string* borrower) override;
 
   // Leaves the cluster (half a second at most) and ends the thread. Call once, from one thread.
   void Stop();
 
  private:
   void Run();
+  void Tell(News news);
   std::vector<LinkCore::Event> Carry(const std::vector<LinkCore::Action>& actions);
 
   const std::string version_;
   const Log log_;
-  scheduler::SchedulerClient client_;
+  void RenewIfDue();
+
+  const scheduler::ListenAddress address_;
+  const std::string pki_;
+  scheduler::Credentials credentials_;
+  std::int64_t renew_below_ = 0;  // seconds left of the certificate
+  std::int64_t renew_again_ = 0;
+  std::unique_ptr<scheduler::SchedulerClient> client_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<PoolView> view_;  // not yet taken by the thread
   bool stopping_ = false;
+  Fd news_fd_;
+  std::optional<News> news_;
+  std::string pool_id_, cluster_id_, lender_key_;
+  std::uint64_t incarnation_ = 0, epoch_ = 0;
+  bool fenced_ = true;
+  std::set<std::uint64_t> used_;  // grants whose tickets were shown
   std::thread thread_;
 };
 

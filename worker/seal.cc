@@ -1,7 +1,6 @@
 // seal: a result becomes visible, and what it and the task's arguments name stays for as long as somebody may read it.
-#include <algorithm>
-#include <cstring>
 
+#include "base/barrier.h"
 #include "runtime/typed/registry.h"
 #include "worker/executor.h"
 
@@ -10,34 +9,8 @@ namespace sheaf::worker {
 using detail::Pin;
 using runtime::IncomingRoot;
 
-// Small payloads travel in the completion itself, larger ones in a block that the result record keeps.
 void Executor::StoreOutcome(detail::Encoder& result, Outcome* outcome) {
-  auto payload = result.payload();
-  outcome->holds = std::move(result.holds());
-  if (payload.size() <= sizeof outcome->payload) {
-    outcome->size = static_cast<std::uint32_t>(payload.size());
-    std::memcpy(outcome->payload.data(), payload.data(), payload.size());
-    return;
-  }
-  const store::OwnBlock block = context_.heap().Allocate(payload.size());
-  if (!block.data) {
-    outcome->holds.clear();
-    outcome->flags = store::kFlagError;
-    detail::Encoder error;
-    detail::EncodeRuntimeError("OutOfMemoryError", "no room for the result", {"", 1}, error);
-    outcome->size = static_cast<std::uint32_t>(std::min(error.payload().size(), sizeof outcome->payload));
-    std::memcpy(outcome->payload.data(), error.payload().data(), outcome->size);
-    return;
-  }
-  std::memcpy(block.data, payload.data(), payload.size());
-  auto* held = new runtime::BlockRoot;
-  held->kind = runtime::kBlockRoot;
-  held->block = block;
-  outcome->holds.push_back(Pin::Share(held));
-  const store::BlockRecord named{{context_.client, block.segment, block.offset}, payload.size()};
-  outcome->size = sizeof named;
-  outcome->flags |= store::kFlagBlockPayload;
-  std::memcpy(outcome->payload.data(), &named, sizeof named);
+  *outcome = runtime::StoreHome(context_, result, outcome->flags);
 }
 
 void Executor::Publish(InPair& pair, int lane, std::uint32_t position, Outcome& outcome) {
@@ -60,6 +33,12 @@ std::uint64_t Executor::BoundHere(const InPair& pair, int lane, std::uint32_t po
 }
 
 void Executor::RingSubmitter(InPair& pair, int lane, std::uint32_t position) {
+  if (forwards_) {
+    // Results do not come in the order of their positions: a wish for one position says little about the others.
+    FullBarrier();  // the completion before the look: the sleeper writes its wish before it looks
+    if (pair.out->want[lane].load(std::memory_order_acquire) != 0) context_.submitter().Bell(store::IndexOf(pair.peer));
+    return;
+  }
   if (Ring::WaiterMissed(pair.out->want[lane], position + 1, &pair.rung_want[lane]))
     context_.submitter().Bell(store::IndexOf(pair.peer));
 }

@@ -208,7 +208,13 @@ void Supervisor::Spawn(const Packet& packet) {
   spawned.spawn = spawn.spawn;
   if (job) {
     ChildStart start;
-    start.executable = packet.fds[0].get();
+    Fd own;
+    if (spawn.relay) {
+      own =
+          Fd(open(options_.executable.empty() ? "/proc/self/exe" : options_.executable.c_str(), O_RDONLY | O_CLOEXEC));
+      start.second = packet.fds[0].get();
+    }
+    start.executable = spawn.relay ? own.get() : packet.fds[0].get();
     start.standard_output = packet.fds[1].get();
     start.standard_error = packet.fds[2].get();
     start.socket = packet.fds[3].get();

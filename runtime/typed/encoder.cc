@@ -4,6 +4,7 @@
 // payload's start, or the record of a block. Lists of more than 1 KiB, and those that need more
 // alignment, always get a block.
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <string>
 
@@ -75,6 +76,35 @@ void Encoder::Clear() {
   size_ = 0;
   holds_.clear();
   dependencies_.clear();
+  marks_.clear();
+}
+
+void Encoder::Mark(std::uint32_t kind) {
+  if (size_ >= kMarkRef) throw LimitError("a value whose own bytes are more than 2 GiB cannot name memory or objects");
+  marks_.push_back(static_cast<std::uint32_t>(size_) | kind);
+}
+
+// Zeros up to a multiple of four, the marks, their count, the size of the payload itself.
+std::size_t Encoder::AppendMarks() {
+  if (marks_.empty()) return 0;
+  const std::size_t size = size_;
+  Align(4);
+  const std::uint32_t tail[2] = {static_cast<std::uint32_t>(marks_.size()), static_cast<std::uint32_t>(size)};
+  Raw(marks_.data(), marks_.size() * sizeof marks_[0]);
+  Raw(tail, sizeof tail);
+  return size_ - size;
+}
+
+bool SplitMarks(std::span<const std::byte>* payload, std::span<const std::byte>* marks) {
+  std::uint32_t tail[2];
+  const std::size_t total = payload->size();
+  if (total < sizeof tail) return false;
+  std::memcpy(tail, payload->data() + total - sizeof tail, sizeof tail);
+  const std::uint64_t begin = (std::uint64_t{tail[1]} + 3) / 4 * 4, bytes = std::uint64_t{tail[0]} * 4;
+  if (begin + bytes + sizeof tail != total) return false;
+  *marks = payload->subspan(begin, bytes);
+  *payload = payload->first(tail[1]);
+  return true;
 }
 
 void Decoder::ThrowShort() { ThrowDamaged("the bytes end too early"); }

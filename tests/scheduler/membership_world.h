@@ -175,7 +175,7 @@ class World {
     pool.core = std::make_unique<LinkCore>(config);
     scheduler::PoolLoad load;
     load.slots = 2;
-    Feed(i, LinkCore::LoadChanged{load});
+    Feed(i, LinkCore::LoadChanged{load, {}});
   }
 
   // ---- the scheduler's shell
@@ -230,7 +230,8 @@ class World {
         });
       } else if (const auto* a2 = std::get_if<scheduler::ReplyHeartbeat>(&action)) {
         Reply(who, a2->token, [&](std::uint64_t call) {
-          return LinkCore::Event(LinkCore::HeartbeatAnswered{call, a2->verdict, a2->reason, who->core->config().epoch});
+          return LinkCore::Event(
+              LinkCore::HeartbeatAnswered{call, a2->verdict, a2->reason, who->core->config().epoch, a2->grants});
         });
       } else if (const auto* a3 = std::get_if<scheduler::ReplyLeave>(&action)) {
         Reply(who, a3->token, [&](std::uint64_t call) { return LinkCore::Event(LinkCore::LeaveAnswered{call}); });

@@ -67,6 +67,13 @@ TEST(SchedulerCore, GivesARepeatedRegistrationTheAnswerOfTheFirst) {
   EXPECT_EQ(Lines(core.OnEvent(Register(4, "a"), 2)), Script{"reply_register 4 ok"});
 }
 
+// Found by the simulation, seed 962: the file named an earlier life than the one that was acknowledged.
+TEST(SchedulerCore, DoesNotWriteAnEarlierLifeOverALaterOneThatIsBeingStored) {
+  SchedulerCore core(SmallConfig(), {}, 0);
+  EXPECT_EQ(Lines(core.OnEvent(Register(1, "a", 7), 0)), Script{"store a/7"});
+  EXPECT_EQ(Lines(core.OnEvent(Register(2, "a", 6), 0)), Script{"reply_register 2 superseded"});
+}
+
 TEST(SchedulerCore, TurnsAPoolAwayWhenItsStateIsNotStoredAndSaysSoInItsView) {
   SchedulerCore core(SmallConfig(), {}, 0);
   core.OnEvent(Register(1, "a"), 0);
@@ -97,7 +104,7 @@ TEST(SchedulerCore, RefusesWhatItCannotUnderstand) {
   EXPECT_EQ(Lines(core.OnEvent(Register(4, std::string(65, 'a')), 0)), Script{"reply_register 4 refused"});
   EXPECT_EQ(Lines(core.OnEvent(Register(5, "a", 0), 0)), Script{"reply_register 5 refused"});
   RegisterArrived idle = Register(6, "a");
-  idle.load.slots = 0;
+  idle.load.slots = 65'537;
   EXPECT_EQ(Lines(core.OnEvent(idle, 0)), Script{"reply_register 6 refused"});
   RegisterArrived coloured = Register(7, "a");
   coloured.pool.machine = "\x1b[31mred";

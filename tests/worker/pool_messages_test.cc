@@ -81,7 +81,7 @@ TEST(PoolMessages, RefusesEnumeratorsOutOfRange) {
   EXPECT_FALSE(Parse(Bytes(Kind::kMakeSegment, wire::MakeSegment{{}, static_cast<wire::SegmentKind>(4), 0, 1}), 0));
   EXPECT_FALSE(Parse(Bytes(Kind::kBlocked, wire::Blocked{{}, 2, 0}), 0));
   wire::Attach attach{};
-  attach.role = static_cast<wire::Role>(3);
+  attach.role = static_cast<wire::Role>(4);
   EXPECT_FALSE(Parse(Bytes(Kind::kAttach, attach), 0));
   EXPECT_FALSE(Parse(Bytes(Kind::kWelcome, wire::Welcome{}), 0));
 }

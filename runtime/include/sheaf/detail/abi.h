@@ -124,6 +124,7 @@ class Encoder {
   }
   // Appends a 24-byte record that names `block`, and keeps it alive.
   void AddBlock(const Block& block) {
+    Mark(0);
     const Record record{block.loc, block.size};
     Raw(&record, sizeof record);
     holds_.push_back(block.pin);
@@ -142,6 +143,13 @@ class Encoder {
   }
 
   std::span<const std::byte> payload() const { return {data_, size_}; }
+  // Where the payload names memory or objects: offsets, with kMarkRef added for those of refs. A relay carries a payload to
+  // another machine without knowing its type; there these records must name something else.
+  static constexpr std::uint32_t kMarkRef = 1u << 31;
+  std::span<const std::uint32_t> marks() const { return marks_; }
+  void Mark(std::uint32_t kind);  // the record that is written next
+  // Appends the marks to the payload, as they are stored behind it; returns how many bytes that took. 0: there are none.
+  std::size_t AppendMarks();
   struct Dependency {
     RefCore ref;
     std::uint32_t unwrap;
@@ -165,6 +173,7 @@ class Encoder {
   std::size_t size_ = 0, capacity_ = sizeof inline_;
   std::vector<Pin> holds_;
   std::vector<Dependency> dependencies_;
+  std::vector<std::uint32_t> marks_;
   alignas(16) std::byte inline_[256];
 };
 
@@ -172,9 +181,12 @@ class Encoder {
 struct Stored {
   std::span<const std::byte> payload;
   Pin pin;
-  std::uint32_t element = kWhole;  // which element of a tuple is meant
-  bool error = false;              // the payload is what EncodeError wrote
+  std::uint32_t element = kWhole;      // which element of a tuple is meant
+  bool error = false;                  // the payload is what EncodeError wrote
+  std::span<const std::byte> marks{};  // u32 each, as Encoder::marks() has them; not checked against the payload
 };
+// Takes the marks off what was stored with Encoder::AppendMarks. False: the bytes are damaged.
+bool SplitMarks(std::span<const std::byte>* payload, std::span<const std::byte>* marks);
 
 // Reads a stored form. Everything is bounds-checked; a short or wrong payload throws Error.
 class Decoder {
@@ -233,6 +245,7 @@ struct SubmitOptions {
   double cpus = 1;
   int retries = 3;
   Duration deadline = kForever;
+  int attempt = 1;  // of a task that comes from elsewhere
 };
 // Captures the arguments and returns at once. Blocks only for back-pressure, throws only typed errors.
 RefCore Submit(std::uint32_t function, Encoder& arguments, const SubmitOptions& options);

@@ -1,0 +1,151 @@
+// Bare TCP on the loopback interface, and a bare TLS stream: the limits of everything between two pools.
+//
+//   ping    64 bytes there and back, both sides blocking in recv        -> limit.tcp.us
+//   stream  1 GiB from a warm buffer into a warm one, one connection    -> limit.tcp.gbps
+//   tls     the same through TLS 1.3                                    -> limit.tls.gbps
+//
+// Usage: tcp MODE [--rounds N]
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench/measure.h"
+
+namespace {
+
+constexpr std::size_t kMessage = 64, kChunk = 1 << 20;
+constexpr std::int64_t kBytes = std::int64_t{1} << 30;
+
+void Need(bool ok, const char* what) {
+  if (!ok) bench::Die(std::string(what) + " failed");
+}
+
+// Two connected sockets; the second belongs to the child.
+void Connect(int* here, int* there) {
+  const int listener = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  Need(bind(listener, reinterpret_cast<sockaddr*>(&address), size) == 0 && listen(listener, 1) == 0 &&
+           getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) == 0,
+       "listen");
+  *here = socket(AF_INET, SOCK_STREAM, 0);
+  Need(connect(*here, reinterpret_cast<sockaddr*>(&address), size) == 0, "connect");
+  *there = accept(listener, nullptr, nullptr);
+  close(listener);
+  const int on = 1;
+  for (const int fd : {*here, *there}) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+void ReadAll(int fd, char* to, std::size_t size) {
+  while (size > 0) {
+    const ssize_t got = recv(fd, to, size, 0);
+    if (got <= 0) _exit(0);
+    to += got;
+    size -= static_cast<std::size_t>(got);
+  }
+}
+void WriteAll(int fd, const char* from, std::size_t size) {
+  while (size > 0) {
+    const ssize_t sent = send(fd, from, size, MSG_NOSIGNAL);
+    if (sent <= 0) _exit(0);
+    from += sent;
+    size -= static_cast<std::size_t>(sent);
+  }
+}
+
+void Ping(std::int64_t rounds, bench::Report& report) {
+  int here = -1, there = -1;
+  Connect(&here, &there);
+  char message[kMessage] = {};
+  if (fork() == 0) {
+    close(here);
+    for (;;) {
+      ReadAll(there, message, kMessage);
+      WriteAll(there, message, kMessage);
+    }
+  }
+  close(there);
+  bench::Samples samples;
+  for (std::int64_t i = 0; i < rounds; ++i) {
+    const auto begin = bench::NowNs();
+    WriteAll(here, message, kMessage);
+    ReadAll(here, message, kMessage);
+    samples.Add(static_cast<double>(bench::NowNs() - begin) / 1e3);
+  }
+  close(here);
+  report.Add("limit.tcp.us", samples);
+}
+
+SSL* Tls(int fd, bool connects, EVP_PKEY* key, X509* certificate) {
+  SSL_CTX* context = SSL_CTX_new(TLS_method());
+  SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
+  if (!connects) {
+    SSL_CTX_use_certificate(context, certificate);
+    SSL_CTX_use_PrivateKey(context, key);
+  }
+  SSL* ssl = SSL_new(context);
+  SSL_set_fd(ssl, fd);
+  Need((connects ? SSL_connect(ssl) : SSL_accept(ssl)) == 1, "the handshake");
+  return ssl;
+}
+
+void StreamBytes(bool tls, bench::Report& report) {
+  int here = -1, there = -1;
+  Connect(&here, &there);
+  EVP_PKEY* key = EVP_EC_gen("P-256");
+  X509* certificate = X509_new();
+  X509_gmtime_adj(X509_getm_notBefore(certificate), -60);
+  X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
+  X509_set_pubkey(certificate, key);
+  X509_sign(certificate, key, EVP_sha256());
+  std::vector<char> buffer(kChunk, 'x');
+  if (fork() == 0) {
+    close(here);
+    SSL* ssl = tls ? Tls(there, false, key, certificate) : nullptr;
+    for (std::int64_t left = kBytes; left > 0; left -= static_cast<std::int64_t>(kChunk)) {
+      if (ssl) {
+        if (SSL_write(ssl, buffer.data(), kChunk) != static_cast<int>(kChunk)) _exit(1);
+      } else {
+        WriteAll(there, buffer.data(), kChunk);
+      }
+    }
+    ReadAll(there, buffer.data(), 1);
+    _exit(0);
+  }
+  close(there);
+  SSL* ssl = tls ? Tls(here, true, key, certificate) : nullptr;
+  const auto begin = bench::NowNs();
+  for (std::int64_t left = kBytes; left > 0;) {
+    const auto got =
+        ssl ? SSL_read(ssl, buffer.data(), kChunk) : static_cast<int>(recv(here, buffer.data(), kChunk, 0));
+    Need(got > 0, "read");
+    left -= got;
+  }
+  const double seconds = static_cast<double>(bench::NowNs() - begin) / 1e9;
+  close(here);
+  report.Add(tls ? "limit.tls.gbps" : "limit.tcp.gbps", static_cast<double>(kBytes) / 1e9 / seconds);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string mode = argc > 1 ? argv[1] : "";
+  bench::Report report;
+  if (mode == "ping") {
+    Ping(bench::Flag(argc, argv, "rounds", std::int64_t{20'000}), report);
+  } else if (mode == "stream" || mode == "tls") {
+    StreamBytes(mode == "tls", report);
+  } else {
+    bench::Die("usage: tcp ping|stream|tls [--rounds N]");
+  }
+  while (wait(nullptr) > 0) {
+  }
+  report.Print();
+}

@@ -1,0 +1,186 @@
+#include "cli/launch_command.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <sstream>
+#include <thread>
+
+#include "base/address_file.h"
+#include "cli/cluster_part.h"
+#include "cli/exit_code.h"
+#include "cli/token_command.h"
+
+namespace sheaf::cli {
+namespace {
+
+// Names of hosts become names of pools and words of a remote command line: nothing in them may mean more than itself.
+bool IsPlainHost(const std::string& host) {
+  if (host.empty() || host.size() > 64 || host[0] == '-') return false;
+  return std::all_of(host.begin(), host.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+           c == '.' || c == '@';
+  });
+}
+std::string PoolNameOf(const std::string& host) { return host.substr(host.find('@') + 1); }
+
+// Runs the words with `input` on their standard input; their exit code, or -1.
+int Run(std::vector<std::string> words, const std::string& input) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return -1;
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    dup2(ends[0], 0);
+    execvp(arguments[0], arguments.data());
+    std::perror(arguments[0]);
+    _exit(127);
+  }
+  close(ends[0]);
+  signal(SIGPIPE, SIG_IGN);
+  for (std::size_t at = 0; at < input.size();) {
+    const ssize_t written = write(ends[1], input.data() + at, input.size() - at);
+    if (written <= 0) break;
+    at += static_cast<std::size_t>(written);
+  }
+  close(ends[1]);
+  int status = 0;
+  if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status)) return -1;
+  return WEXITSTATUS(status);
+}
+
+std::string AnnouncedScheduler(const std::string& wanted) {
+  std::string error;
+  for (const FoundAddress& one : ListAnnounced(RuntimeDirectory(&error)))
+    if (one.kind == "scheduler" && (wanted.empty() || one.address == wanted)) return one.address;
+  return {};
+}
+
+// A daemon of its own session, which outlives this command.
+bool StartScheduler(const std::string& listen, const std::string& log) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    setsid();
+    const int null = open("/dev/null", O_RDONLY);
+    const int file = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    dup2(null, 0);
+    dup2(file, 1);
+    dup2(file, 2);
+    execl("/proc/self/exe", "sheaf", "scheduler", "start", "--listen", listen.c_str(), nullptr);
+    _exit(127);
+  }
+  for (int i = 0; i < 200 && pid > 0; ++i) {
+    if (!AnnouncedScheduler(listen).empty()) return true;
+    if (waitpid(pid, nullptr, WNOHANG) == pid) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  return false;
+}
+
+std::size_t Alive(const scheduler::ListenAddress& address, const std::vector<std::string>& hosts) {
+  const ClusterAnswer answer = AskScheduler(address, std::chrono::seconds(5));
+  return static_cast<std::size_t>(std::count_if(hosts.begin(), hosts.end(), [&](const std::string& host) {
+    return std::any_of(answer.view.pools.begin(), answer.view.pools.end(), [&](const auto& row) {
+      return row.pool.pool_id == PoolNameOf(host) && row.standing == scheduler::Standing::kAlive;
+    });
+  }));
+}
+
+bool Await(const scheduler::ListenAddress& address, const LaunchRequest& request, std::size_t count) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(request.timeout_s);
+  while (std::chrono::steady_clock::now() < deadline) {
+    if (Alive(address, request.hosts) == count) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  return false;
+}
+
+int Down(const LaunchRequest& request, const std::string& where) {
+  const scheduler::ListenAddress address = scheduler::ParseListenAddress(where);
+  for (const std::string& host : request.hosts) {
+    bool found = false;
+    const std::string why = AskForDrain(address, PoolNameOf(host), &found);
+    if (!why.empty()) std::fprintf(stderr, "sheaf: %s\n", why.c_str());
+    if (why.empty() && !found) std::fprintf(stderr, "sheaf: no living pool is named %s\n", PoolNameOf(host).c_str());
+  }
+  if (!Await(address, request, 0)) {
+    std::fprintf(stderr, "sheaf: some pools still run after %d s\n", request.timeout_s);
+    return kExitTimeout;
+  }
+  std::string error;
+  for (const FoundAddress& one : ListAnnounced(RuntimeDirectory(&error)))
+    if (one.kind == "scheduler" && one.address == where) kill(static_cast<pid_t>(one.pid), SIGTERM);
+  std::printf("the cluster at %s has ended\n", where.c_str());
+  return kExitOk;
+}
+
+}  // namespace
+
+int RunLaunch(const LaunchRequest& request, char** argv) {
+  for (const std::string& host : request.hosts) {
+    if (IsPlainHost(host)) continue;
+    std::fprintf(stderr, "sheaf: '%s' is no name of a host\n", host.c_str());
+    return kExitUsage;
+  }
+  RequireClusterPart(argv);
+  const std::string state = StateHome() + "/scheduler";
+  std::string where = AnnouncedScheduler(request.listen);
+  if (request.down) {
+    if (!where.empty()) return Down(request, where);
+    std::fprintf(stderr, "sheaf: no such scheduler runs on this machine\n");
+    return kExitNotFound;
+  }
+  if (where.empty() && request.listen.empty()) {
+    std::fprintf(stderr, "sheaf: no scheduler runs on this machine: say where it shall listen with --listen IP:PORT\n");
+    return kExitUsage;
+  }
+  if (where.empty()) {
+    if (!StartScheduler(request.listen, StateHome() + "/scheduler.log")) {
+      std::fprintf(stderr, "sheaf: the scheduler did not start; see %s/scheduler.log\n", StateHome().c_str());
+      return kExitFailed;
+    }
+    where = request.listen;
+  }
+  std::istringstream words(request.ssh);
+  std::vector<std::string> ssh;
+  for (std::string word; words >> word;) ssh.push_back(word);
+  int failed = 0;
+  for (const std::string& host : request.hosts) {
+    std::string invitation, why;
+    if (!MakeInvitation(state, where, 600, &invitation, &why)) {
+      std::fprintf(stderr, "sheaf: %s\n", why.c_str());
+      return kExitFailed;
+    }
+    std::vector<std::string> command = ssh;
+    command.push_back(host);
+    // The secret goes through the connection, not over a command line. The pool outlives the connection.
+    command.push_back(
+        "umask 077; d=${XDG_STATE_HOME:-$HOME/.local/state}/sheaf; mkdir -p \"$d\"; cat > \"$d/invitation\"; "
+        "setsid " +
+        request.remote + " pool start --workers " + request.workers + " --id " + PoolNameOf(host) + " --join " + where +
+        " --token-file \"$d/invitation\" --address-file \"$d/pool.address\" "
+        ">\"$d/pool.log\" 2>&1 </dev/null & ");
+    const int code = Run(command, invitation);
+    std::printf("%s: %s\n", host.c_str(), code == 0 ? "started" : "could not be reached");
+    failed += code != 0;
+  }
+  if (failed > 0) return kExitFailed;
+  if (!Await(scheduler::ParseListenAddress(where), request, request.hosts.size())) {
+    std::fprintf(stderr, "sheaf: not all pools have joined after %d s; look at .local/state/sheaf/pool.log there\n",
+                 request.timeout_s);
+    return kExitTimeout;
+  }
+  std::printf(
+      "%zu pools serve at %s; on any of them: SHEAF_ADDRESS=$(cat ~/.local/state/sheaf/pool.address) ./program\n",
+      request.hosts.size(), where.c_str());
+  return kExitOk;
+}
+
+}  // namespace sheaf::cli

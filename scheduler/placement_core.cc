@@ -1,0 +1,432 @@
+#include "scheduler/placement_core.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace sheaf::scheduler {
+namespace {
+
+void Remove(std::vector<std::uint64_t>* from, std::uint64_t what) {
+  const auto found = std::find(from->rbegin(), from->rend(), what);
+  if (found != from->rend()) from->erase(std::next(found).base());
+}
+
+}  // namespace
+
+PlacementCore::Pool* PlacementCore::Find(const std::string& pool) {
+  const auto found = places_.find(pool);
+  return found == places_.end() ? nullptr : &pools_[found->second];
+}
+
+const PlacementCore::Pool* PlacementCore::Find(const std::string& pool) const {
+  const auto found = places_.find(pool);
+  return found == places_.end() ? nullptr : &pools_[found->second];
+}
+
+std::uint64_t PlacementCore::Free(const Pool& pool) const {
+  const std::uint64_t used = (limits_.bug_own_slots_forgotten ? 0 : pool.own_milli) + pool.lent_milli;
+  return pool.up && !pool.offer.address.empty() && used < pool.offer.cpus_milli ? pool.offer.cpus_milli - used : 0;
+}
+
+// ---- pools by what is free --------------------------------------------------------------------------------------
+
+void PlacementCore::Unlink(Place place) {
+  Pool& pool = pools_[place];
+  if (pool.bucket == 0) return;
+  (pool.previous == kNowhere ? heads_[pool.bucket] : pools_[pool.previous].next) = pool.next;
+  if (pool.next != kNowhere) pools_[pool.next].previous = pool.previous;
+  pool.next = pool.previous = kNowhere;
+  pool.bucket = 0;
+}
+
+// Bucket 0 is none: a pool with less than a CPU free is no candidate.
+void PlacementCore::Index(Place place) {
+  Pool& pool = pools_[place];
+  const std::size_t bucket = std::min<std::uint64_t>(Free(pool) / 1000, kBuckets - 1);
+  if (bucket == pool.bucket) return;
+  Unlink(place);
+  if (bucket == 0) return;
+  pool.bucket = bucket;
+  pool.next = heads_[bucket];
+  if (pool.next != kNowhere) pools_[pool.next].previous = place;
+  heads_[bucket] = place;
+  highest_ = std::max(highest_, bucket);
+}
+
+bool PlacementCore::CouldFit(const Pool& pool, const LeaseWant& want) const {
+  if (pool.offer.cpus_milli < want.cpus_milli || pool.offer.address.empty()) return false;
+  for (const auto& [name, amount] : want.resources) {
+    const auto there = pool.offer.resources.find(name);
+    if (there == pool.offer.resources.end() || there->second < amount) return false;
+  }
+  return std::includes(pool.offer.labels.begin(), pool.offer.labels.end(), want.labels.begin(), want.labels.end());
+}
+
+std::uint32_t PlacementCore::SlotsFor(const Pool& pool, const LeaseWant& want, std::uint32_t most) const {
+  if (!pool.up || !CouldFit(pool, want)) return 0;
+  std::uint64_t slots = std::min<std::uint64_t>(most, Free(pool) / std::max<std::uint32_t>(want.cpus_milli, 1));
+  for (const auto& [name, amount] : want.resources) {
+    if (amount == 0) continue;
+    const auto lent = pool.lent.find(name);
+    const std::uint64_t used = lent == pool.lent.end() ? 0 : lent->second, has = pool.offer.resources.at(name);
+    slots = std::min(slots, used < has ? (has - used) / amount : 0);
+  }
+  return static_cast<std::uint32_t>(slots);
+}
+
+// ---- events -----------------------------------------------------------------------------------------------------
+
+PlacementCore::Place PlacementCore::AddPlace(const std::string& id) {
+  const auto [found, added] = places_.try_emplace(id, 0);
+  if (!added) return found->second;
+  if (free_places_.empty()) {
+    found->second = static_cast<Place>(pools_.size());
+    pools_.emplace_back();
+  } else {
+    found->second = free_places_.back();
+    free_places_.pop_back();
+  }
+  pools_[found->second].id = id;
+  return found->second;
+}
+
+void PlacementCore::PoolUp(const std::string& id, std::uint64_t incarnation, const PoolOffer& offer, Time now) {
+  now_ = now;
+  if (const Pool* known = Find(id); known && known->up && known->incarnation == incarnation && known->offer == offer)
+    return;
+  PoolDown(id, now);  // what an earlier life lent or borrowed is over
+  const Place place = AddPlace(id);
+  Pool& pool = pools_[place];
+  pool.incarnation = incarnation;
+  pool.offer = offer;
+  pool.up = true;
+  Index(place);
+  Serve(now);
+}
+
+void PlacementCore::PoolDown(const std::string& id, Time now) {
+  now_ = now;
+  const auto found = places_.find(id);
+  if (found == places_.end()) return;
+  const Place place = found->second;
+  pools_[place].up = false;
+  Unlink(place);
+  if (!limits_.bug_lender_death_keeps_grant)
+    for (const std::uint64_t grant : std::vector(pools_[place].lends)) End(grant);
+  constexpr std::size_t kVoidedMax = 256;
+  for (const std::uint64_t grant : std::vector(pools_[place].borrowed)) {
+    auto& voided = pools_[grants_.at(grant).lender].voided;
+    if (voided.size() >= kVoidedMax) voided.erase(voided.begin());
+    voided.push_back(grant);
+    End(grant);
+  }
+  for (const std::uint64_t job : pools_[place].jobs) {
+    const JobKey key{place, job};
+    if (const auto claim = claims_.find(key); claim != claims_.end()) {
+      waiting_.erase(claim->second);
+      claims_.erase(claim);
+    }
+    jobs_.erase(key);
+  }
+  pools_[place].jobs.clear();
+  if (limits_.bug_lender_death_keeps_grant && !pools_[place].lends.empty()) return;
+  pools_[place] = Pool{};
+  places_.erase(found);
+  free_places_.push_back(place);
+  Serve(now);
+}
+
+void PlacementCore::Report(const std::string& id, const PoolReport& report, Time now) {
+  now_ = now;
+  const auto found = places_.find(id);
+  if (found == places_.end() || !pools_[found->second].up) return;
+  const Place place = found->second;
+  std::set<std::uint64_t> held;
+  for (const GrantInfo& grant : report.held) {
+    held.insert(grant.id);
+    if (!grants_.contains(grant.id)) Adopt(place, grant);
+  }
+  if (!limits_.bug_lost_answer_keeps_slots) {
+    for (const std::uint64_t grant : std::vector(pools_[place].borrowed))
+      if (!held.contains(grant)) End(grant);
+  }
+  pools_[place].own_milli = report.own_milli;
+  Index(place);
+  std::vector<std::uint64_t> jobs;
+  for (const LeaseWant& want : report.wants) {
+    if (jobs.size() >= limits_.wants_per_pool) break;
+    jobs.push_back(want.job);
+    jobs_[{place, want.job}].want = want;
+  }
+  std::sort(jobs.begin(), jobs.end());
+  jobs.erase(std::unique(jobs.begin(), jobs.end()), jobs.end());
+  for (const std::uint64_t job : pools_[place].jobs) {
+    const JobKey key{place, job};
+    if (std::binary_search(jobs.begin(), jobs.end(), job)) continue;
+    const auto at = jobs_.find(key);
+    if (at == jobs_.end()) continue;
+    at->second.want.slots = 0;
+    Wait(key, now);
+    if (at->second.grants.empty()) {
+      jobs_.erase(at);
+    } else {
+      jobs.push_back(job);
+    }
+  }
+  std::sort(jobs.begin(), jobs.end());
+  pools_[place].jobs = std::move(jobs);
+  for (const std::uint64_t job : pools_[place].jobs) Wait({place, job}, now);
+  Serve(now);
+}
+
+void PlacementCore::Tick(Time now) {
+  now_ = now;
+  Serve(now);
+}
+
+Time PlacementCore::NextDeadline() const {
+  Time next = kNever;
+  for (const auto& [rank, key] : waiting_) {
+    if (rank.first > 0) break;
+    next = std::min(next, std::max(rank.second, last_taken_) + limits_.revoke_after);
+  }
+  return next;
+}
+
+// ---- grants -----------------------------------------------------------------------------------------------------
+
+void PlacementCore::Wait(const JobKey& key, Time now) {
+  Job& job = jobs_.at(key);
+  const auto claim = claims_.find(key);
+  if (job.has >= job.want.slots) {
+    if (claim != claims_.end()) {
+      waiting_.erase(claim->second);
+      claims_.erase(claim);
+    }
+    return;
+  }
+  if (claim == claims_.end()) {
+    job.since = now - static_cast<Time>(std::min<std::uint64_t>(job.want.waiting_ms, 3'600'000)) * 1'000'000;
+  } else {
+    waiting_.erase(claim->second);
+  }
+  const Claim fresh{{limits_.bug_no_fairness ? 0 : job.has, job.since}, key};
+  claims_[key] = fresh;
+  waiting_.insert(fresh);
+}
+
+void PlacementCore::Make(const JobKey& key, Place lender, std::uint32_t slots, Time now) {
+  Job& job = jobs_.at(key);
+  Pool& pool = pools_[lender];
+  Grant grant;
+  grant.info = {next_grant_++, key.second, pool.id, pool.incarnation, pool.offer.address, slots, job.want.cpus_milli};
+  grant.borrower = key.first;
+  grant.lender = lender;
+  grant.resources = job.want.resources;
+  pool.lent_milli += std::uint64_t{slots} * job.want.cpus_milli;
+  for (const auto& [name, amount] : grant.resources) pool.lent[name] += amount * slots;
+  pool.lends.push_back(grant.info.id);
+  pools_[key.first].borrowed.push_back(grant.info.id);
+  job.has += slots;
+  job.grants.insert(grant.info.id);
+  granted_ += slots;
+  grants_.emplace(grant.info.id, std::move(grant));
+  Index(lender);
+  Wait(key, now);
+}
+
+// Granted by an earlier life of this scheduler, and still in use: it counts, and it may be kept.
+void PlacementCore::Adopt(Place borrower, const GrantInfo& held) {
+  const auto found = places_.find(held.lender);
+  if (held.id == 0 || held.id >= next_grant_ || held.slots == 0 || found == places_.end() ||
+      pools_[borrower].borrowed.size() >= limits_.grants_per_pool)
+    return;
+  Pool& pool = pools_[found->second];
+  if (!pool.up || pool.incarnation != held.lender_incarnation) return;
+  if (held.id >> 40 == next_grant_ >> 40) return;  // of this life, and ended: void
+  Grant grant;
+  grant.info = held;
+  grant.info.address = pool.offer.address;
+  grant.borrower = borrower;
+  grant.lender = found->second;
+  if (!limits_.bug_old_epoch_is_free) pool.lent_milli += std::uint64_t{held.slots} * held.cpus_milli;
+  pool.lends.push_back(held.id);
+  pools_[borrower].borrowed.push_back(held.id);
+  Job& job = jobs_[{borrower, held.job}];
+  job.want.job = held.job;
+  job.has += held.slots;
+  job.grants.insert(held.id);
+  auto& jobs = pools_[borrower].jobs;
+  if (const auto at = std::lower_bound(jobs.begin(), jobs.end(), held.job); at == jobs.end() || *at != held.job)
+    jobs.insert(at, held.job);
+  const Place lender = found->second;
+  grants_.emplace(held.id, std::move(grant));
+  Index(lender);
+}
+
+void PlacementCore::End(std::uint64_t id) {
+  const auto found = grants_.find(id);
+  if (found == grants_.end()) return;
+  const Grant grant = std::move(found->second);
+  grants_.erase(found);
+  Pool& lender = pools_[grant.lender];
+  const bool counted = !limits_.bug_old_epoch_is_free || id >> 40 == next_grant_ >> 40;
+  if (counted) lender.lent_milli -= std::uint64_t{grant.info.slots} * grant.info.cpus_milli;
+  for (const auto& [name, amount] : grant.resources) lender.lent[name] -= amount * grant.info.slots;
+  Remove(&lender.lends, id);
+  Remove(&pools_[grant.borrower].borrowed, id);
+  const JobKey key{grant.borrower, grant.info.job};
+  if (const auto at = jobs_.find(key); at != jobs_.end()) {
+    at->second.has -= grant.info.slots;
+    at->second.grants.erase(id);
+    Wait(key, now_);
+  }
+  Index(grant.lender);
+}
+
+// Where the bytes are first, then where most is free. False: nothing fits now.
+bool PlacementCore::GrantTo(const JobKey& key, std::uint32_t most, Time now) {
+  const LeaseWant want = jobs_.at(key).want;
+  std::uint32_t given = 0;
+  const auto take = [&](Place place) {
+    if (place == key.first && !limits_.bug_lends_to_itself) return;
+    if (pools_[key.first].borrowed.size() >= limits_.grants_per_pool) return;
+    const std::uint32_t slots = SlotsFor(pools_[place], want, most - given);
+    if (slots == 0) return;
+    Make(key, place, slots, now);
+    given += slots;
+  };
+  if (!want.bytes.empty()) {
+    auto bytes = want.bytes;
+    std::sort(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+    for (const auto& [pool, amount] : bytes) {
+      if (given == most) break;
+      if (const auto place = places_.find(pool); place != places_.end()) take(place->second);
+    }
+  }
+  const std::size_t least = std::max<std::size_t>(1, std::min<std::size_t>(want.cpus_milli / 1000, kBuckets - 1));
+  while (highest_ > 0 && heads_[highest_] == kNowhere) --highest_;
+  for (std::size_t bucket = highest_; bucket >= least && given < most; --bucket) {
+    for (Place place = heads_[bucket]; place != kNowhere && given < most;) {
+      const Place next = pools_[place].next;  // taking moves it to another bucket
+      take(place);
+      place = next;
+    }
+  }
+  return given > 0;
+}
+
+void PlacementCore::Serve(Time now) {
+  if (waiting_.empty()) return;
+  std::set<JobKey> stuck;
+  for (;;) {
+    while (highest_ > 0 && heads_[highest_] == kNowhere) --highest_;
+    if (highest_ == 0) break;
+    // Who has least; not twice if nothing fits.
+    const auto claim =
+        std::find_if(waiting_.begin(), waiting_.end(), [&](const Claim& one) { return !stuck.contains(one.second); });
+    if (claim == waiting_.end()) break;
+    const JobKey key = claim->second;
+    const Job& job = jobs_.at(key);
+    // Alone it gets all that it wants; among others as much as the next one has, and a share of the rest.
+    std::uint32_t most = job.want.slots - job.has;
+    if (waiting_.size() > 1 && !limits_.bug_no_fairness) {
+      const auto other = std::next(claim);
+      const std::uint32_t level = other == waiting_.end() ? job.has : other->first.first;
+      const std::uint32_t share = static_cast<std::uint32_t>(highest_ / waiting_.size());
+      most = std::min(most, std::max({1u, level > job.has ? level - job.has : 0, share}));
+    }
+    if (!GrantTo(key, most, now)) stuck.insert(key);
+  }
+  TakeBack(now);
+}
+
+// A job that has nothing, and has waited: from the richest the grant that it got last, if it keeps more than one slot.
+void PlacementCore::TakeBack(Time now) {
+  if (waiting_.empty() || limits_.bug_no_fairness) return;
+  const Claim& first = *waiting_.begin();
+  if (first.first.first > 0 || now - std::max(first.first.second, last_taken_) < limits_.revoke_after) return;
+  last_taken_ = now;  // whether or not there is something: not at once again
+  const LeaseWant& want = jobs_.at(first.second).want;
+  const Job* richest = nullptr;
+  for (const auto& [key, job] : jobs_) {
+    if (job.grants.size() < 2 || key == first.second) continue;
+    if (!richest || job.has > richest->has) richest = &job;
+  }
+  if (!richest) return;
+  for (auto grant = richest->grants.rbegin(); grant != richest->grants.rend(); ++grant) {
+    const Place lender = grants_.at(*grant).lender;
+    if (!CouldFit(pools_[lender], want) || lender == first.second.first) continue;
+    const JobKey key = first.second;
+    End(*grant);
+    GrantTo(key, 1, now);
+    return;
+  }
+}
+
+std::vector<GrantInfo> PlacementCore::GrantsOf(const std::string& id) const {
+  std::vector<GrantInfo> grants;
+  const Pool* pool = Find(id);
+  if (!pool) return grants;
+  for (const std::uint64_t grant : pool->borrowed) grants.push_back(grants_.at(grant).info);
+  return grants;
+}
+
+std::vector<std::uint64_t> PlacementCore::VoidedOn(const std::string& id) const {
+  const Pool* pool = Find(id);
+  return pool ? pool->voided : std::vector<std::uint64_t>{};
+}
+
+std::vector<std::uint64_t> PlacementCore::InfeasibleOf(const std::string& id) const {
+  std::vector<std::uint64_t> jobs;
+  const auto found = places_.find(id);
+  if (found == places_.end()) return jobs;
+  for (const std::uint64_t number : pools_[found->second].jobs) {
+    const Job& job = jobs_.at({found->second, number});
+    if (job.want.slots == 0 || job.has > 0) continue;
+    const bool anywhere = std::any_of(pools_.begin(), pools_.end(),
+                                      [&](const Pool& pool) { return pool.up && CouldFit(pool, job.want); });
+    if (!anywhere) jobs.push_back(number);
+  }
+  return jobs;
+}
+
+std::uint64_t PlacementCore::FreeMilli() const {
+  std::uint64_t free = 0;
+  for (const Pool& pool : pools_) free += Free(pool);
+  return free;
+}
+
+std::size_t PlacementCore::Bytes() const {
+  std::size_t bytes = pools_.capacity() * sizeof(Pool) + grants_.size() * (sizeof(Grant) + 48) +
+                      jobs_.size() * (sizeof(Job) + 48) + (waiting_.size() + claims_.size()) * (sizeof(Claim) + 48);
+  for (const Pool& pool : pools_)
+    bytes += pool.id.capacity() + (pool.borrowed.capacity() + pool.lends.capacity() + pool.jobs.capacity()) * 8;
+  return bytes;
+}
+
+void PlacementCore::Check() const {
+  std::vector<std::uint64_t> lent(pools_.size(), 0);
+  std::map<JobKey, std::uint32_t> has;
+  for (const auto& [id, grant] : grants_) {
+    SHEAF_CHECK(id == grant.info.id && grant.borrower < pools_.size() && grant.lender < pools_.size());
+    SHEAF_CHECK(pools_[grant.lender].up && pools_[grant.borrower].up);
+    SHEAF_CHECK(grant.lender != grant.borrower);
+    lent[grant.lender] += std::uint64_t{grant.info.slots} * grant.info.cpus_milli;
+    has[{grant.borrower, grant.info.job}] += grant.info.slots;
+  }
+  for (Place place = 0; place < pools_.size(); ++place) {
+    SHEAF_CHECK(pools_[place].lent_milli == lent[place]);
+    const std::size_t bucket = std::min<std::uint64_t>(Free(pools_[place]) / 1000, kBuckets - 1);
+    SHEAF_CHECK(pools_[place].bucket == bucket);
+  }
+  for (const auto& [key, job] : jobs_) {
+    const auto found = has.find(key);
+    SHEAF_CHECK(job.has == (found == has.end() ? 0 : found->second));
+    SHEAF_CHECK(claims_.contains(key) == (job.has < job.want.slots));
+  }
+  SHEAF_CHECK(waiting_.size() == claims_.size());
+}
+
+}  // namespace sheaf::scheduler

@@ -1,0 +1,163 @@
+// Which pool lends slots to which job of another pool.
+//
+// A pool that cannot run what its jobs want reports so, as a level: how many CPUs elsewhere each job could use. The core
+// answers with grants: so many slots of that pool, until they are returned, the lender is gone or somebody has a better
+// claim. Everything is a level: a report carries all wants and all grants that its sender holds, the answer carries all that
+// it may hold. So a lost, late or repeated message changes nothing that the next one does not mend. A grant that a report does not
+// name was returned, or its answer was lost and it is void.
+//
+// Slots are lent to whoever has least of them (max-min fair by job), where the arguments' bytes lie first, else where most is
+// free; in bulk: a job with a backlog gets its share at once. Where all is lent and a job has nothing, the richest job's youngest
+// grant is taken back. Amounts are exact, in thousandths.
+//
+// Sans-IO: no clock, no thread, no hash order. One owner thread; not synchronised.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "scheduler/node_table.h"
+
+namespace sheaf::scheduler {
+
+using Resources = std::map<std::string, std::uint64_t>;  // custom ones by name, in thousandths
+
+struct LeaseWant {
+  std::uint64_t job = 0;  // as its pool numbers it
+  std::uint32_t slots = 0, cpus_milli = 1000;
+  std::uint64_t waiting_ms = 0;
+  Resources resources;                                       // of each slot
+  std::set<std::string> labels;                              // "name=value", all of them
+  std::vector<std::pair<std::string, std::uint64_t>> bytes;  // pool, bytes of the arguments that lie there
+  friend bool operator==(const LeaseWant&, const LeaseWant&) = default;
+};
+
+struct GrantInfo {
+  std::uint64_t id = 0;  // never used twice: the scheduler's epoch stands in its upper bits
+  std::uint64_t job = 0;
+  std::string lender;  // pool
+  std::uint64_t lender_incarnation = 0;
+  std::string address;  // where the lender takes relays
+  std::uint32_t slots = 0, cpus_milli = 1000;
+  friend bool operator==(const GrantInfo&, const GrantInfo&) = default;
+};
+
+struct PoolOffer {
+  std::uint64_t cpus_milli = 0;
+  Resources resources;
+  std::set<std::string> labels;
+  std::string address;  // empty: takes no relays
+  friend bool operator==(const PoolOffer&, const PoolOffer&) = default;
+};
+
+struct PoolReport {
+  std::uint64_t own_milli = 0;  // of its CPUs, what its own jobs use
+  std::vector<LeaseWant> wants;
+  std::vector<GrantInfo> held;
+};
+
+class PlacementCore {
+ public:
+  struct Limits {
+    std::size_t wants_per_pool = 256;
+    std::size_t grants_per_pool = 1024;
+    Time revoke_after = 500'000'000;  // how long a job without any slot waits before another's is taken
+    // Deliberate mistakes, for tests that must find them.
+    bool bug_lost_answer_keeps_slots = false;
+    bool bug_lender_death_keeps_grant = false;
+    bool bug_old_epoch_is_free = false;
+    bool bug_own_slots_forgotten = false;
+    bool bug_no_fairness = false;
+    bool bug_lends_to_itself = false;
+  };
+
+  PlacementCore(const Limits& limits, std::uint64_t epoch) : limits_(limits), next_grant_((epoch << 40) + 1) {}
+
+  void PoolUp(const std::string& pool, std::uint64_t incarnation, const PoolOffer& offer, Time now);
+  void PoolDown(const std::string& pool, Time now);
+  void Report(const std::string& pool, const PoolReport& report, Time now);
+  // All that the pool may hold now, in the order in which it was granted.
+  std::vector<GrantInfo> GrantsOf(const std::string& pool) const;
+  // Grants on it whose borrower was lost: what it still runs by them is over. The latest, in the order of their end.
+  std::vector<std::uint64_t> VoidedOn(const std::string& pool) const;
+  // Jobs of the pool that want what no pool of the cluster has, busy or not.
+  std::vector<std::uint64_t> InfeasibleOf(const std::string& pool) const;
+  void Tick(Time now);
+  Time NextDeadline() const;
+
+  std::size_t grants() const { return grants_.size(); }
+  std::uint64_t granted() const { return granted_; }  // slots, ever
+  std::uint64_t FreeMilli() const;
+  std::size_t Bytes() const;  // resident, about
+  void Check() const;
+
+ private:
+  using Place = std::uint32_t;  // index of a pool
+  using JobKey = std::pair<Place, std::uint64_t>;
+  static constexpr std::size_t kBuckets = 257;  // by free CPUs; the last holds all that have more
+  static constexpr Place kNowhere = ~Place{0};
+
+  struct Pool {
+    std::string id;
+    std::uint64_t incarnation = 0;
+    bool up = false;
+    PoolOffer offer;
+    std::uint64_t own_milli = 0, lent_milli = 0;
+    Resources lent;
+    std::vector<std::uint64_t> borrowed, lends;  // grants
+    std::vector<std::uint64_t> voided;
+    std::vector<std::uint64_t> jobs;  // that want, as reported
+    std::size_t bucket = 0;
+    Place next = kNowhere, previous = kNowhere;  // in the bucket
+  };
+  struct Grant {
+    GrantInfo info;
+    Place borrower = kNowhere, lender = kNowhere;
+    Resources resources;
+  };
+  struct Job {
+    LeaseWant want;
+    std::uint32_t has = 0;  // slots granted
+    Time since = 0;         // wants more than it has
+    std::set<std::uint64_t> grants;
+  };
+
+  Pool* Find(const std::string& pool);
+  const Pool* Find(const std::string& pool) const;
+  std::uint64_t Free(const Pool& pool) const;
+  bool Fits(const Pool& pool, const LeaseWant& want) const;
+  bool CouldFit(const Pool& pool, const LeaseWant& want) const;
+  std::uint32_t SlotsFor(const Pool& pool, const LeaseWant& want, std::uint32_t most) const;
+  void Index(Place place);
+  void Unlink(Place place);
+  void Serve(Time now);
+  bool GrantTo(const JobKey& key, std::uint32_t most, Time now);
+  void Make(const JobKey& key, Place lender, std::uint32_t slots, Time now);
+  void Adopt(Place borrower, const GrantInfo& held);
+  void End(std::uint64_t grant);
+  void Wait(const JobKey& key, Time now);  // puts the job where its want says
+  void TakeBack(Time now);
+  Place AddPlace(const std::string& pool);
+
+  const Limits limits_;
+  std::vector<Pool> pools_;
+  std::map<std::string, Place> places_;
+  std::vector<Place> free_places_;
+  std::vector<Place> heads_ = std::vector<Place>(kBuckets, kNowhere);
+  std::size_t highest_ = 0;  // no bucket above it has a pool
+  std::map<std::uint64_t, Grant> grants_;
+  std::map<JobKey, Job> jobs_;
+  // Jobs that want more than they have: who has least comes first, then who has waited longest.
+  using Claim = std::pair<std::pair<std::uint32_t, Time>, JobKey>;
+  std::set<Claim> waiting_;
+  std::map<JobKey, Claim> claims_;
+  std::uint64_t next_grant_;
+  std::uint64_t granted_ = 0;
+  Time now_ = 0, last_taken_ = 0;  // when something was, or could have been, taken back
+};
+
+}  // namespace sheaf::scheduler

@@ -1,0 +1,217 @@
+// Pools, schedulers and relays die or stop while tasks run; every result arrives once, right, or as a typed error.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/random.h"
+#include "sheaf/sheaf.h"
+#include "tests/cluster/cluster.h"
+
+namespace {
+
+using sheaf::ObjectRef;
+using sheaf::Remote;
+
+std::uint64_t Mix(std::uint64_t x) {
+  for (int i = 0; i < 20'000; ++i) x = (x ^ (x >> 31)) * 0x9e3779b97f4a7c15u + 1;
+  return x;
+}
+std::uint64_t Both(std::uint64_t a, std::uint64_t b) { return Mix(a * 3 + b); }
+// Nested: waits for children of its own.
+std::uint64_t Tree(int depth, std::uint64_t x) {
+  if (depth == 0) return Mix(x);
+  const ObjectRef<std::uint64_t> a = Remote<Tree>(depth - 1, 2 * x), b = Remote<Tree>(depth - 1, 2 * x + 1);
+  return a.Get() * 31 + b.Get();
+}
+std::uint64_t TreeHere(int depth, std::uint64_t x) {
+  return depth == 0 ? Mix(x) : TreeHere(depth - 1, 2 * x) * 31 + TreeHere(depth - 1, 2 * x + 1);
+}
+
+int Same(int x) { return x; }
+
+constexpr int kPatient = 1000;  // retries: each fault may cost one
+
+// Chains that cross each other and trees, with what each must give.
+class Load {
+ public:
+  void Submit(int chains, int length, int trees) {
+    for (int c = 0; c < chains; ++c) {
+      const auto seed = next_++;
+      ObjectRef<std::uint64_t> at = sheaf::Task<Mix>({.retries = kPatient}).Remote(seed);
+      std::uint64_t want = Mix(seed);
+      for (int i = 0; i < length; ++i) {
+        at = sheaf::Task<Both>({.retries = kPatient}).Remote(at, seed + static_cast<std::uint64_t>(i));
+        want = Both(want, seed + static_cast<std::uint64_t>(i));
+      }
+      refs_.push_back(at);
+      wants_.push_back(want);
+    }
+    for (int t = 0; t < trees; ++t) {
+      const auto seed = next_++;
+      refs_.push_back(sheaf::Task<Tree>({.retries = kPatient}).Remote(3, seed));
+      wants_.push_back(TreeHere(3, seed));
+    }
+  }
+  // How many came as a typed error; a wrong value fails the test.
+  int Collect() {
+    int errors = 0;
+    for (std::size_t i = 0; i < refs_.size(); ++i) {
+      try {
+        EXPECT_EQ(refs_[i].Get(std::chrono::seconds(60)), wants_[i]) << i;
+      } catch (const sheaf::TimeoutError& error) {
+        ADD_FAILURE() << "result " << i << " never came: " << error.what();
+        return -1;
+      } catch (const sheaf::Error& error) {
+        last_error = error.what();
+        ++errors;
+      }
+    }
+    refs_.clear();
+    wants_.clear();
+    return errors;
+  }
+  std::string last_error;
+
+ private:
+  std::uint64_t next_ = 1;
+  std::vector<ObjectRef<std::uint64_t>> refs_;
+  std::vector<std::uint64_t> wants_;
+};
+
+class FailureTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    cluster_.StartPool("near", 0);
+    cluster_.StartPool("far-a", 2);
+    cluster_.StartPool("far-b", 2);
+    if (HasFatalFailure()) return;
+    setenv("SHEAF_ADDRESS", cluster_.SocketOf("near").c_str(), 1);
+    int argc = 1;
+    char program[] = "failure_test";
+    char* argv[] = {program, nullptr};
+    sheaf::Init(argc, argv);
+  }
+  void TearDown() override {
+    sheaf::Shutdown();
+    unsetenv("SHEAF_ADDRESS");
+  }
+  void RunOne() { EXPECT_EQ(sheaf::Task<Mix>({.retries = kPatient}).Remote(5).Get(std::chrono::seconds(30)), Mix(5)); }
+  sheaf::Cluster cluster_;
+  Load load_;
+};
+
+TEST_F(FailureTest, RunsElsewhereWhatAKilledMachineHad) {
+  RunOne();
+  load_.Submit(20, 20, 10);
+  cluster_.KillPool("far-a");
+  EXPECT_EQ(load_.Collect(), 0) << load_.last_error;
+  cluster_.StartPool("far-a", 2);
+  load_.Submit(20, 20, 10);
+  cluster_.KillPool("far-b");
+  EXPECT_EQ(load_.Collect(), 0) << load_.last_error;
+}
+
+TEST_F(FailureTest, GoesOnWithoutItsSchedulerAndPlacesAgainWhenThatIsBack) {
+  RunOne();
+  load_.Submit(20, 20, 10);
+  const std::string address = cluster_.address();
+  cluster_.KillScheduler();
+  EXPECT_EQ(load_.Collect(), 0) << load_.last_error;
+  cluster_.StartScheduler(address);
+  load_.Submit(20, 20, 10);
+  EXPECT_EQ(load_.Collect(), 0) << load_.last_error;
+}
+
+TEST_F(FailureTest, LosesNoneOfManyTasksInFlightWhenTheSchedulerDies) {
+  RunOne();
+  const char* count = std::getenv("SHEAF_TEST_IN_FLIGHT");
+  const int tasks = count ? std::atoi(count) : 100'000;
+  std::vector<ObjectRef<int>> refs;
+  for (int i = 0; i < tasks; ++i) {
+    refs.push_back(Remote<Same>(i));
+    if (i == tasks / 2) cluster_.KillScheduler();
+  }
+  const std::string address = cluster_.address();
+  cluster_.StartScheduler(address);
+  for (int i = 0; i < tasks; ++i) ASSERT_EQ(refs[static_cast<std::size_t>(i)].Get(std::chrono::seconds(60)), i);
+}
+
+TEST_F(FailureTest, SurvivesRelaysThatDie) {
+  RunOne();
+  for (int round = 0; round < 5; ++round) {
+    load_.Submit(10, 10, 4);
+    for (const pid_t pid : cluster_.ChildrenOf(cluster_.SupervisorOf(round % 2 ? "near" : "far-a")))
+      if (pid != cluster_.PoolOf(round % 2 ? "near" : "far-a")) kill(pid, SIGKILL);
+    EXPECT_EQ(load_.Collect(), 0) << load_.last_error;
+  }
+}
+
+TEST_F(FailureTest, GivesUpAStoppedMachineAndTakesItBackLater) {
+  RunOne();
+  load_.Submit(20, 20, 10);
+  std::vector<pid_t> stopped = cluster_.ChildrenOf(cluster_.SupervisorOf("far-a"));
+  for (const pid_t pid : stopped) kill(pid, SIGSTOP);
+  EXPECT_EQ(load_.Collect(), 0) << load_.last_error;
+  for (const pid_t pid : stopped) kill(pid, SIGCONT);
+  load_.Submit(20, 20, 10);
+  EXPECT_EQ(load_.Collect(), 0) << load_.last_error;
+}
+
+// SHEAF_TEST_FAULTS of them, from one seed.
+TEST_F(FailureTest, LosesNothingToRandomFaults) {
+  const char* count = std::getenv("SHEAF_TEST_FAULTS");
+  const int faults = count ? std::atoi(count) : 12;
+  sheaf::Random random(7);
+  RunOne();
+  const std::string address = cluster_.address();
+  for (int i = 0; i < faults; ++i) {
+    load_.Submit(6, 8, 3);
+    const std::string pool = random.Below(2) ? "far-a" : "far-b";
+    SCOPED_TRACE("fault " + std::to_string(i));
+    switch (random.Below(6)) {
+      case 0:
+        cluster_.KillPool(pool);
+        cluster_.StartPool(pool, 2);
+        break;
+      case 1:
+        kill(cluster_.PoolOf(pool), SIGKILL);
+        cluster_.StartPool(pool, 2);
+        break;
+      case 2:
+        cluster_.KillScheduler();
+        cluster_.StartScheduler(address);
+        break;
+      case 3: {
+        const auto children = cluster_.ChildrenOf(cluster_.SupervisorOf(pool));
+        const pid_t one = children.empty() ? 0 : children[random.Below(children.size())];
+        const bool whole = one == cluster_.PoolOf(pool);
+        if (one > 0) kill(one, SIGKILL);
+        if (whole) cluster_.StartPool(pool, 2);
+        break;
+      }
+      case 4: {
+        const auto children = cluster_.ChildrenOf(cluster_.SupervisorOf("near"));
+        for (const pid_t pid : children)
+          if (pid != cluster_.PoolOf("near")) kill(pid, SIGKILL);
+        break;
+      }
+      case 5: {
+        const auto children = cluster_.ChildrenOf(cluster_.SupervisorOf(pool));
+        for (const pid_t pid : children) kill(pid, SIGSTOP);
+        std::this_thread::sleep_for(std::chrono::milliseconds(100 + random.Below(300)));
+        for (const pid_t pid : children) kill(pid, SIGCONT);
+        break;
+      }
+    }
+    EXPECT_EQ(load_.Collect(), 0) << load_.last_error;
+    if (HasFailure()) return;
+  }
+}
+
+}  // namespace

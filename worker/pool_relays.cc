@@ -1,0 +1,290 @@
+// Grants of the cluster's scheduler, and the relays that use them: near halves for jobs of this machine, far halves for
+// those of others. docs/decisions/0008.
+//
+// A grant is held from the moment that its near half is started until that process is gone, or was told to leave. The
+// scheduler hears of every change at once, as a level: what the jobs want elsewhere, and which grants are held.
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "base/random.h"
+#include "worker/pool_send.h"
+#include "worker/relay/relay_main.h"
+
+namespace sheaf {
+
+using wire::Kind;
+
+bool PoolServer::ListenForRelays(std::string* reason) {
+  if (options_.relay_listen.empty() || slots_ == 0) return true;
+  const std::string& where = options_.relay_listen;
+  const std::size_t colon = where.rfind(':');
+  std::string host = where.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
+  addrinfo wish{}, *found = nullptr;
+  wish.ai_socktype = SOCK_STREAM;
+  wish.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE;
+  if (colon == std::string::npos || getaddrinfo(host.c_str(), where.c_str() + colon + 1, &wish, &found) != 0) {
+    *reason = "'" + where + "' is no address to listen on: write IP:PORT";
+    return false;
+  }
+  Fd socket(::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const int on = 1;
+  if (socket) setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  const bool bound =
+      socket && bind(socket.get(), found->ai_addr, found->ai_addrlen) == 0 && listen(socket.get(), 64) == 0;
+  const bool loopback = found->ai_family == AF_INET
+                            ? (ntohl(reinterpret_cast<sockaddr_in*>(found->ai_addr)->sin_addr.s_addr) >> 24) == 127
+                            : IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<sockaddr_in6*>(found->ai_addr)->sin6_addr) != 0;
+  freeaddrinfo(found);
+  if (!loopback && options_.pki_directory.empty()) {
+    *reason = "refused to listen for other pools on " + where +
+              " without encryption and authentication: join the cluster with --token-file";
+    return false;
+  }
+  if (!bound) {
+    *reason = "cannot listen for other pools on " + where + ": " + std::strerror(errno);
+    return false;
+  }
+  sockaddr_storage own{};
+  socklen_t size = sizeof own;
+  getsockname(socket.get(), reinterpret_cast<sockaddr*>(&own), &size);
+  const auto port = own.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&own)->sin6_port
+                                              : reinterpret_cast<sockaddr_in*>(&own)->sin_port;
+  relay_address_ = options_.relay_address.empty() ? where.substr(0, colon) + ":" + std::to_string(ntohs(port))
+                                                  : options_.relay_address;
+  relay_listener_ = std::move(socket);
+  return Watch(relay_listener_.get(), EPOLLIN, kTagRelays);
+}
+
+// Each connection gets a process of its own, which reads what comes: no byte of the network is parsed here.
+void PoolServer::AcceptRelays() {
+  for (;;) {
+    const Fd socket(accept4(relay_listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!socket) return;
+    const auto arriving = std::count_if(spawns_.begin(), spawns_.end(), [](const auto& at) {
+      return at.second.kind == Spawn::Kind::kFar && at.second.grant == 0;
+    });
+    if (stopping_ || static_cast<std::size_t>(arriving) >= kRelaysArrivingMax) continue;
+    Spawn entry;
+    entry.kind = Spawn::Kind::kFar;
+    JobDescription description;
+    description.directory = "/";
+    description.arguments = {"sheaf", "internal-relay", "far"};
+    for (char** at = environ; *at; ++at) description.environment.emplace_back(*at);
+    description.environment.push_back(std::string(relay::kRelayEnvironment) + "=" + options_.pki_directory);
+    SpawnRelay(entry, description, {socket.get(), STDERR_FILENO, STDERR_FILENO});
+  }
+}
+
+bool PoolServer::SpawnRelay(Spawn entry, const JobDescription& given, const int (&fds)[3]) {
+  int ends[2] = {-1, -1};
+  if (!supervisor_ || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return false;
+  const Fd theirs(ends[1]);
+  const std::uint32_t number = next_relay_spawn_;
+  if (++next_relay_spawn_ == 0) next_relay_spawn_ = kFirstRelaySpawn;
+  entry.connection = AddConnection(Fd(ends[0]), 0);
+  if (Connection* connection = FindConnection(entry.connection)) connection->spawn = number;
+  JobDescription description = given;
+  const std::string mark = std::string(relay::kSpawnEnvironment) + "=";
+  std::erase_if(description.environment, [&](const std::string& text) {
+    return text.starts_with(mark) || text.starts_with(std::string(wire::kWorkerEnvironment) + "=");
+  });
+  description.environment.push_back(mark + std::to_string(number));
+  std::vector<std::byte> bytes(sizeof(wire::Spawn));
+  AppendJobDescription(description, &bytes);
+  wire::Spawn message{};
+  message.header = {Kind::kSpawn, static_cast<std::uint32_t>(bytes.size()), 0};
+  message.spawn = number;
+  message.relay = 1;
+  message.argument_count = static_cast<std::uint32_t>(description.arguments.size());
+  message.environment_count = static_cast<std::uint32_t>(description.environment.size());
+  std::memcpy(bytes.data(), &message, sizeof message);
+  if (const auto relay = relays_.find(entry.grant); relay != relays_.end()) relay->second.spawn = number;
+  spawns_.emplace(number, entry);
+  const int passed[4] = {fds[0], fds[1], fds[2], theirs.get()};
+  ToSupervisor(bytes, passed);
+  return true;
+}
+
+// ---- near -------------------------------------------------------------------------------------------------------
+
+void PoolServer::TakeNews() {
+  const auto news = neighbours_->Take();
+  if (!news) return;
+  if (news->fenced) {
+    for (auto& [number, spawn] : spawns_)
+      if (spawn.kind == Spawn::Kind::kFar) Kill(spawn);
+    return;
+  }
+  if (news->drain && drain_until_ == INT64_MAX) drain_until_ = now_ + options_.drain_ms * kMilli;
+  std::vector<std::uint64_t> valid;
+  for (const Neighbours::Granted& granted : news->grants) {
+    valid.push_back(granted.grant.id);
+    if (!relays_.contains(granted.grant.id)) StartNear(granted);
+  }
+  for (auto& [id, relay] : relays_)
+    if (std::find(valid.begin(), valid.end(), id) == valid.end()) LeaveRelay(relay);
+  // A borrower that the scheduler gave up: its slots are somebody else's now, even if it still reaches this machine.
+  for (auto& [number, spawn] : spawns_) {
+    const auto& voided = news->voided;
+    if (spawn.kind == Spawn::Kind::kFar && std::find(voided.begin(), voided.end(), spawn.grant) != voided.end())
+      Kill(spawn);
+  }
+  for (const std::uint64_t job : news->infeasible) {
+    for (const auto& [id, client] : leases_->clients()) {
+      if (client.job != job || client.elsewhere == 0 || client.cpus_milli <= std::uint64_t{slots_} * 1000) continue;
+      RefuseWant({id, lease::Reason::kInfeasible});
+    }
+  }
+}
+
+void PoolServer::StartNear(const Neighbours::Granted& granted) {
+  const auto job = jobs_.find(static_cast<ClientId>(granted.grant.job));
+  if (job == jobs_.end() || job->second.over || stopping_ || job->second.relays_again > now_ ||
+      leases_->Elsewhere(job->first) == 0)
+    return;  // not held, so it goes back
+  const PoolCore::Client* driver = core_->Find(job->first);
+  if (!driver) return;
+  JobDescription description = job->second.description;
+  std::vector<std::string> arguments{"sheaf", "internal-relay", "near"};
+  arguments.insert(arguments.end(), description.arguments.begin(), description.arguments.end());
+  description.arguments = std::move(arguments);
+  char identity[4 * 17 + 1];
+  std::snprintf(identity, sizeof identity, "%llx %llx %llx %llx", static_cast<unsigned long long>(driver->build[0]),
+                static_cast<unsigned long long>(driver->build[1]), static_cast<unsigned long long>(driver->build[2]),
+                static_cast<unsigned long long>(driver->build[3]));
+  description.environment.push_back(std::string(relay::kRelayEnvironment) + "=" + granted.grant.address + "\n" +
+                                    granted.ticket + "\n" + std::to_string(granted.grant.cpus_milli) + "\n" + identity +
+                                    "\n" + options_.pki_directory + "\n" + granted.grant.lender);
+  Spawn entry;
+  entry.kind = Spawn::Kind::kNear;
+  entry.job = job->first;
+  entry.grant = granted.grant.id;
+  relays_[granted.grant.id].grant = granted.grant;
+  const Job& owner = job->second;
+  if (!SpawnRelay(entry, description,
+                  {owner.executable.get(), owner.standard_output.get(), owner.standard_error.get()}))
+    relays_.erase(granted.grant.id);
+}
+
+// It sends what it has claimed, takes nothing new, and ends.
+void PoolServer::LeaveRelay(Relay& relay) {
+  if (std::exchange(relay.leaving, true)) return;
+  if (relay.client) return Tell(lease::RelayLeaving{relay.client});
+  if (const auto spawn = spawns_.find(relay.spawn); spawn != spawns_.end()) Kill(spawn->second);
+}
+
+void PoolServer::RelayEnded(const Spawn& spawn, bool was_ready) {
+  if (spawn.kind == Spawn::Kind::kFar) return;
+  const auto relay = relays_.find(spawn.grant);
+  const bool meant = relay == relays_.end() || relay->second.leaving;
+  if (relay != relays_.end()) relays_.erase(relay);
+  const auto job = jobs_.find(spawn.job);
+  if (job == jobs_.end() || meant) return;
+  // The other pool may be gone, and its grant with it; or it refuses this one. Not at once again.
+  const std::uint32_t doublings = was_ready ? 0 : std::min(job->second.relay_failures++, 6u);
+  job->second.relays_again = now_ + (50 * kMilli << doublings);
+}
+
+// ---- far --------------------------------------------------------------------------------------------------------
+
+void PoolServer::Admit(Connection& connection, std::uint64_t request, const AdmitMessage& message) {
+  const auto spawn = spawns_.find(connection.spawn);
+  if (spawn == spawns_.end() || spawn->second.kind != Spawn::Kind::kFar || spawn->second.grant != 0 || !neighbours_) {
+    Refuse(connection, request, wire::Refusal::kInvalid, "no relay is awaited on this connection");
+    return Cut(connection, "it asks to be admitted and is no relay");
+  }
+  scheduler::GrantInfo grant;
+  std::string borrower;
+  const std::size_t line = std::min(message.ticket.find('\n'), message.ticket.size());
+  const std::string peer = message.ticket.substr(std::min(line + 1, message.ticket.size()));
+  std::string why = neighbours_->Admit(message.ticket.substr(0, line), &grant, &borrower);
+  if (why.empty() && !options_.pki_directory.empty() && peer != borrower) why = "its ticket is another pool's";
+  if (why.empty() && (stopping_ || drain_until_ != INT64_MAX)) why = "this pool is stopping";
+  if (!why.empty()) {
+    Refuse(connection, request, wire::Refusal::kInvalid, why);
+    return;
+  }
+  spawn->second.grant = grant.id;
+  std::fprintf(stderr, "sheaf pool: lends %u slots to a job of pool %s (grant %llu)\n", grant.slots, borrower.c_str(),
+               static_cast<unsigned long long>(grant.id));
+  Send(connection, Kind::kDone, request, BareMessage{});
+}
+
+// ---- what the scheduler hears -----------------------------------------------------------------------------------
+
+scheduler::PoolOffer PoolServer::Offer() const {
+  scheduler::PoolOffer offer;
+  offer.cpus_milli = std::uint64_t{slots_} * 1000;
+  offer.address = relay_address_;
+  return offer;
+}
+
+scheduler::PoolReport PoolServer::Report() const {
+  scheduler::PoolReport report;
+  for (const auto& [id, job] : jobs_) {
+    if (job.twin_of == 0) report.own_milli += std::uint64_t{leases_->Running(id)} * leases_->Width(id);
+    const std::uint64_t wanted = job.over || job.relays_again > now_ ? 0 : leases_->Elsewhere(id);
+    if (wanted == 0) continue;
+    scheduler::LeaseWant want;
+    want.job = id;
+    want.slots = static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, limits::kPairsMax));
+    want.cpus_milli = leases_->Width(id);
+    report.wants.push_back(want);
+  }
+  for (const auto& [id, relay] : relays_)
+    if (!relay.leaving) report.held.push_back(relay.grant);
+  return report;
+}
+
+void PoolServer::TendRelays() {
+  if (drain_until_ != INT64_MAX && !stopping_) {
+    const bool busy = !jobs_.empty() || std::any_of(spawns_.begin(), spawns_.end(), [](const auto& spawn) {
+      return spawn.second.kind == Spawn::Kind::kFar;
+    });
+    if (!busy || now_ >= drain_until_) BeginStop(false);
+  }
+  for (auto& [id, job] : jobs_) {
+    const bool wanted = !job.over && leases_->Elsewhere(id) > 0;
+    const bool has = std::any_of(relays_.begin(), relays_.end(), [&](const auto& relay) {
+      return relay.second.grant.job == id && !relay.second.leaving;
+    });
+    if (wanted || !has) {
+      job.relays_idle_since = INT64_MAX;
+      continue;
+    }
+    if (job.relays_idle_since == INT64_MAX) job.relays_idle_since = now_;
+    if (now_ - job.relays_idle_since < kRelayIdle) continue;
+    for (auto& [grant, relay] : relays_)
+      if (relay.grant.job == id) LeaveRelay(relay);
+    job.relays_idle_since = INT64_MAX;
+  }
+  for (auto& [id, relay] : relays_) {
+    const auto job = jobs_.find(static_cast<ClientId>(relay.grant.job));
+    // Or too narrow for what waits: the next grant is as wide.
+    if (job == jobs_.end() || job->second.over || relay.grant.cpus_milli < leases_->Width(job->first))
+      LeaveRelay(relay);
+  }
+  scheduler::PoolReport report = Report();
+  std::vector<std::uint64_t> held;
+  for (const scheduler::GrantInfo& grant : report.held) held.push_back(grant.id);
+  if (report.wants == reported_wants_ && held == reported_held_ && report.own_milli == reported_own_) return;
+  // What its own jobs use may wait for the next heartbeat; it changes with every task that waits.
+  const bool urgent = report.wants != reported_wants_ || held != reported_held_;
+  reported_wants_ = std::move(report.wants);
+  reported_held_ = std::move(held);
+  reported_own_ = report.own_milli;
+  if (urgent && on_view_) on_view_(View());
+}
+
+}  // namespace sheaf

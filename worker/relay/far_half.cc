@@ -1,0 +1,357 @@
+#include "worker/relay/far_half.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "base/barrier.h"
+#include "base/clock.h"
+#include "runtime/getter.h"
+#include "runtime/home_value.h"
+#include "runtime/progress.h"
+#include "sheaf/error.h"
+
+namespace sheaf::relay {
+
+using detail::ObjectId;
+using detail::RefCore;
+using runtime::ObjectRoot;
+using runtime::Submitter;
+
+namespace {
+
+constexpr std::int64_t kMomentNanos = 30'000, kSpinNanos = 20'000, kSleepNanos = 50'000'000,
+                       kForeignSleepNanos = 1'000'000;
+
+}  // namespace
+
+FarHalf::FarHalf(runtime::Context& context, Stream& stream) : context_(context), stream_(stream) {
+  context_.submitter().stay_here = true;
+}
+
+void FarHalf::End(const std::string& why) {
+  if (!why.empty()) std::fprintf(stderr, "sheaf: a relay has ended: %s\n", why.c_str());
+  std::fflush(nullptr);
+  _exit(why.empty() ? 0 : 72);
+}
+
+// ---- the reader -------------------------------------------------------------------------------------------------
+
+RefCore FarHalf::RefOfName(Name name) {
+  bool known = false;
+  RefCore ref = names_.RefOf(name, &known);
+  if (known || (name & kFarNames)) return ref;
+  ref = context_.submitter().Promise();
+  if (!names_.Bind(name, runtime::IdOf(context_, *ref.pin.get()), ref, true, NowNanos())) return {};
+  return ref;
+}
+
+void FarHalf::Await(Name name, const RefCore& ref, std::uint32_t function) {
+  context_.submitter().AddHook(static_cast<ObjectRoot*>(ref.pin.get()), [this, name, function] {
+    std::lock_guard lock(ready_mutex_);
+    ready_.push_back({name, function, 0});
+    has_ready_.store(true, std::memory_order_release);
+  });
+}
+
+void FarHalf::Refuse(Name name, std::string_view kind, const std::string& message) {
+  std::lock_guard lock(ready_mutex_);
+  detail::Encoder error;
+  detail::EncodeRuntimeError(kind, message, {"", 1}, error);
+  const auto payload = error.payload();
+  refused_.emplace_back(name, std::string(reinterpret_cast<const char*>(payload.data()), payload.size()));
+  has_ready_.store(true, std::memory_order_release);
+}
+
+bool FarHalf::TakePush(const Head& head) {
+  Push push{};
+  if (!stream_.Read(&push, sizeof push)) return false;
+  const std::uint64_t inputs_bytes = std::uint64_t{push.inputs} * sizeof(PushInput);
+  if (push.inputs > kInputsMax || head.bytes < sizeof push + inputs_bytes + sizeof(FormHead))
+    End("a task with more inputs than its frame holds");
+  std::vector<PushInput> inputs(push.inputs);
+  if (!stream_.Read(inputs.data(), inputs_bytes)) return false;
+  detail::Encoder arguments;
+  std::string why;
+  const FormRead read = ReadForm(
+      stream_, head.bytes - sizeof push - inputs_bytes, [this](Name name) { return RefOfName(name); }, &arguments,
+      &why);
+  if (read == FormRead::kHostile) End(why);
+  if (read == FormRead::kOver) return false;
+  if (read == FormRead::kError) {
+    Refuse(head.number, "OutOfMemoryError", "no room for the task's arguments on the machine that should run it");
+    return true;
+  }
+  for (const PushInput& input : inputs) {
+    RefCore ref = RefOfName(input.name);
+    if (!ref.pin) End("a task whose input has no name");
+    ref.element = input.element == store::kWholeElement ? detail::kWhole : input.element;
+    arguments.Depend(ref, input.unwrap);
+  }
+  detail::SubmitOptions options;
+  options.cpus = std::max<std::uint32_t>(push.cpus_milli, 1) / 1000.0;
+  options.retries = static_cast<int>(std::min<std::uint32_t>(push.retries, 32767));
+  options.attempt = static_cast<int>(std::clamp<std::uint32_t>(push.attempt, 1, 65535));
+  try {
+    const RefCore ref = context_.submitter().Submit(push.function, push.digest, arguments, options);
+    if (!names_.Bind(head.number, runtime::IdOf(context_, *ref.pin.get()), ref, false, NowNanos()))
+      End("a task with a name out of all order");
+    Await(head.number, ref, push.function);
+  } catch (const Error& error) {
+    Refuse(head.number, "OutOfMemoryError", error.what());
+  }
+  return true;
+}
+
+bool FarHalf::TakeValue(const Head& head) {
+  RefOfName(head.number);  // perhaps the first that is heard of it
+  detail::Encoder value;
+  std::string why;
+  const FormRead read = ReadForm(stream_, head.bytes, [this](Name name) { return RefOfName(name); }, &value, &why);
+  if (read == FormRead::kHostile) End(why);
+  if (read == FormRead::kOver) return false;
+  RefCore promised;
+  if (!names_.TakePromise(head.number, &promised)) return true;
+  runtime::HomeValue home = runtime::StoreHome(context_, value, read == FormRead::kError ? store::kFlagError : 0);
+  context_.submitter().KeepPromise(static_cast<ObjectRoot*>(promised.pin.get()), home.flags,
+                                   std::as_bytes(std::span(home.payload)).first(home.size), std::move(home.holds));
+  context_.RingAwaiting();
+  return true;
+}
+
+bool FarHalf::TakeStart(const Head& head) {
+  Start start{};
+  if (!stream_.Read(&start, sizeof start)) return false;
+  auto* arguments =
+      new detail::Encoder;  // what it names stays until the process ends, as workers may start at any time
+  std::string why;
+  const FormRead read =
+      ReadForm(stream_, head.bytes - sizeof start, [this](Name name) { return RefOfName(name); }, arguments, &why);
+  if (read == FormRead::kHostile) End(why);
+  if (read == FormRead::kOver) return false;
+  wire::StartCall call{};
+  call.function = start.function;
+  call.digest = start.digest;
+  call.marked = arguments->AppendMarks() ? 1 : 0;
+  if (read == FormRead::kError || !context_.socket().Send(call, wire::Kind::kStartCall, arguments->payload()))
+    End("what runs in every worker at its start could not be passed on");
+  return true;
+}
+
+bool FarHalf::TakeForget(const Head& head) {
+  std::vector<Name> names(head.bytes / sizeof(Name));
+  if (!stream_.Read(names.data(), names.size() * sizeof(Name))) return false;
+  for (const Name name : names) names_.Erase(name);
+  {
+    std::lock_guard lock(ready_mutex_);
+    forgotten_.insert(forgotten_.end(), names.begin(), names.end());
+    has_ready_.store(true, std::memory_order_release);
+  }
+  return stream_.Skip(head.bytes % sizeof(Name));
+}
+
+void FarHalf::ReadLoop() {
+  for (;;) {
+    Head head{};
+    if (!stream_.Read(&head, sizeof head)) End("");
+    if (const std::string why = CheckHead(head, true); !why.empty()) End(why);
+    bool ok = true;
+    switch (head.kind) {
+      case Kind::kPush:
+        ok = TakePush(head);
+        break;
+      case Kind::kValue:
+        ok = TakeValue(head);
+        break;
+      case Kind::kStart:
+        ok = TakeStart(head);
+        break;
+      case Kind::kForget:
+        ok = TakeForget(head);
+        break;
+      case Kind::kPing:
+        break;
+      default:
+        End("a frame out of its turn");
+    }
+    if (!ok) End("");
+    if (!stream_.HasMore()) ServeForAMoment();
+  }
+}
+
+// A short task is done before another thread would be awake. What is not, is left to Run's.
+void FarHalf::ServeForAMoment() {
+  Submitter& submitter = context_.submitter();
+  if (std::unique_lock send(send_, std::try_to_lock); send) {
+    const std::int64_t until = NowNanos() + kMomentNanos;
+    for (std::uint64_t outstanding = 1; outstanding > 0 && NowNanos() < until && !stream_.Readable();) {
+      {
+        Submitter::Lock lock(submitter);
+        submitter.PumpLocked();
+        outstanding = submitter.outstanding();
+      }
+      SendReady();
+      sched_yield();  // the worker may need this CPU
+    }
+  }
+  FullBarrier();  // what was submitted before the look: whoever sleeps knows nothing of it
+  if (asleep_.load(std::memory_order_acquire)) submitter.Bell(store::IndexOf(context_.client));
+}
+
+// ---- results ----------------------------------------------------------------------------------------------------
+
+Names::Name FarHalf::NameRefOf(const RefCore& ref) {
+  const ObjectId id = runtime::IdOf(context_, *ref.pin.get());
+  const std::int64_t now = NowNanos();
+  if (const Name name = names_.Find(id, now)) return name;
+  RefCore whole{ref.pin, detail::kWhole};
+  const Name name = names_.BindNext(id, whole, now);
+  if (ref.pin.get()->kind == runtime::kObjectRoot) {
+    Await(name, whole, 0);
+  } else {
+    foreign_.emplace_back(name, std::move(whole));
+  }
+  return name;
+}
+
+void FarHalf::SendResult(Name name, std::uint64_t took_nanos) {
+  const RefCore ref = names_.RefOf(name);
+  if (!ref.pin) return;
+  if (name & kFarNames) {
+    out_.Begin(Kind::kValue, name);
+  } else {
+    const Done done{took_nanos};
+    out_.Begin(Kind::kDone, name);
+    out_.Raw(&done, sizeof done);
+  }
+  try {
+    const detail::Stored value = runtime::FetchObject(context_, ref, kForever);
+    WriteForm(context_, value, [this](const RefCore& inner) { return NameRefOf(inner); }, &out_);
+  } catch (const Error& error) {
+    WriteErrorForm("ObjectLostError", error.what(), &out_);
+  }
+  out_.End();
+  if (out_.large() && !out_.Flush(stream_)) End("");
+}
+
+std::uint32_t FarHalf::SendReady() {
+  std::vector<Ready> ready;
+  std::vector<Name> forgotten;
+  std::vector<std::pair<Name, std::string>> refused;
+  if (has_ready_.load(std::memory_order_acquire)) {
+    std::lock_guard lock(ready_mutex_);
+    ready.swap(ready_);
+    forgotten.swap(forgotten_);
+    refused.swap(refused_);
+    has_ready_.store(false, std::memory_order_relaxed);
+  }
+  if (!ready.empty()) {
+    Submitter::Lock lock(context_.submitter());
+    for (Ready& one : ready) one.took_nanos = context_.submitter().core().CostOf(one.function);
+  }
+  for (const Ready& one : ready) SendResult(one.name, one.took_nanos);
+  for (const auto& [name, error] : refused) {
+    const Done done{};
+    const FormHead form{kFormError, static_cast<std::uint32_t>(error.size()), 0, 0, 0};
+    out_.Begin(Kind::kDone, name);
+    out_.Raw(&done, sizeof done);
+    out_.Raw(&form, sizeof form);
+    out_.Raw(error.data(), error.size());
+    out_.End();
+  }
+  std::vector<std::pair<Name, RefCore>> foreign;
+  foreign.swap(foreign_);
+  for (auto& [name, ref] : foreign) {
+    if (runtime::ObjectIsReady(context_, ref)) {
+      SendResult(name, 0);
+    } else {
+      foreign_.emplace_back(name, std::move(ref));
+    }
+  }
+  has_foreign_.store(!foreign_.empty(), std::memory_order_relaxed);
+  constexpr std::size_t kMost = kTextMax / sizeof(Name);
+  for (std::size_t at = 0; at < forgotten.size(); at += kMost) {
+    out_.Begin(Kind::kForgotten, 0);
+    out_.Raw(forgotten.data() + at, std::min(kMost, forgotten.size() - at) * sizeof(Name));
+    out_.End();
+  }
+  if (out_.empty() && NowNanos() - stream_.last_write() > kPingNanos) out_.Bare(Kind::kPing, 0);
+  if (!out_.Flush(stream_)) End("");
+  return static_cast<std::uint32_t>(ready.size() + refused.size());
+}
+
+int FarHalf::Run() {
+  Submitter& submitter = context_.submitter();
+  context_.waiting_threads.fetch_add(1, std::memory_order_release);
+  std::int64_t idle_since = 0;
+  const auto pending = [&] { return has_ready_.load(std::memory_order_acquire); };
+  while (!context_.pool_lost()) {
+    std::uint64_t outstanding = 0;
+    {
+      Submitter::Lock lock(submitter);
+      submitter.PumpLocked();
+      outstanding = submitter.outstanding();
+    }
+    std::uint32_t sent = 0;
+    {
+      std::lock_guard send(send_);
+      sent = SendReady();
+    }
+    if (sent > 0 || pending()) {
+      idle_since = 0;
+      continue;
+    }
+    const std::int64_t now = NowNanos();
+    if (idle_since == 0) idle_since = now;
+    if (now - idle_since < kSpinNanos) {
+      sched_yield();
+      continue;
+    }
+    asleep_.store(true, std::memory_order_release);
+    FullBarrier();
+    runtime::AwaitProgress(context_, nullptr, runtime::Until::kNext,
+                           has_foreign_.load(std::memory_order_relaxed) ? kForeignSleepNanos : kSleepNanos,
+                           [&] { return submitter.outstanding() != outstanding || pending(); });
+    asleep_.store(false, std::memory_order_release);
+    idle_since = 0;
+  }
+  End("the pool of this machine has ended");
+}
+
+// Whole lines, or what has come without an end for a while.
+void FarHalf::OutputLoop(int out, int err) {
+  std::string waiting[2];
+  pollfd polls[2] = {{out, POLLIN, 0}, {err, POLLIN, 0}};
+  Outgoing frames;
+  const auto send = [&](int which, std::size_t size) {
+    frames.Begin(Kind::kOutput, static_cast<std::uint64_t>(which) + 1);
+    frames.Raw(waiting[which].data(), size);
+    frames.End();
+    waiting[which].erase(0, size);
+  };
+  for (;;) {
+    const bool partial = !waiting[0].empty() || !waiting[1].empty();
+    const int ready = poll(polls, 2, partial ? 200 : -1);
+    for (int i = 0; i < 2; ++i) {
+      std::string& text = waiting[i];
+      if (polls[i].revents) {
+        char bytes[16 * 1024];
+        const ssize_t got = read(polls[i].fd, bytes, sizeof bytes);
+        if (got > 0) text.append(bytes, static_cast<std::size_t>(got));
+      }
+      const std::size_t end = text.rfind('\n');
+      if (end != std::string::npos) {
+        send(i, end + 1);
+      } else if (!text.empty() && (ready == 0 || text.size() > kTextMax / 2)) {
+        send(i, text.size());
+      }
+    }
+    if (!frames.Flush(stream_)) return;
+  }
+}
+
+}  // namespace sheaf::relay

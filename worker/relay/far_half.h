@@ -1,0 +1,63 @@
+// The far half of a relay: to its pool the driver of a job's twin, which submits what comes from another pool and sends back
+// what becomes ready.
+//
+// Threads: the reader takes frames off the stream, submits, and looks for a moment whether a result comes at once; Run's
+// thread waits for the others and sends them. `send_` belongs to whoever of the two looks for results. The output
+// thread forwards what the workers print; the helper talks to the pool. A stream that breaks ends the process: its pool
+// buries a dead driver with its job.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/context.h"
+#include "worker/relay/form.h"
+#include "worker/relay/names.h"
+
+namespace sheaf::relay {
+
+class FarHalf {
+ public:
+  FarHalf(runtime::Context& context, Stream& stream);
+
+  void ReadLoop();                    // the reader's thread; ends the process when the stream is over
+  void OutputLoop(int out, int err);  // descriptors of pipes that the workers write to
+  int Run();                          // until the pool is lost
+
+ private:
+  using Name = Names::Name;
+  [[noreturn]] void End(const std::string& why);
+  bool TakePush(const Head& head);
+  bool TakeValue(const Head& head);
+  bool TakeStart(const Head& head);
+  bool TakeForget(const Head& head);
+  detail::RefCore RefOfName(Name name);
+  Name NameRefOf(const detail::RefCore& ref);
+  void Await(Name name, const detail::RefCore& ref, std::uint32_t function);  // it is sent when it is ready
+  void Refuse(Name name, std::string_view kind, const std::string& message);
+  void SendResult(Name name, std::uint64_t took_nanos);
+  std::uint32_t SendReady();  // send_ held
+  void ServeForAMoment();
+
+  runtime::Context& context_;
+  Stream& stream_;
+  Names names_{false};
+  std::mutex send_;
+  Outgoing out_;                                           // with send_, as the next
+  std::vector<std::pair<Name, detail::RefCore>> foreign_;  // of our workers: looked at in turn
+  std::mutex ready_mutex_;
+  struct Ready {
+    Name name;
+    std::uint32_t function;  // of a task
+    std::uint64_t took_nanos;
+  };
+  std::vector<Ready> ready_;
+  std::vector<Name> forgotten_;
+  std::vector<std::pair<Name, std::string>> refused_;  // could not be submitted: stored errors
+  std::atomic<bool> has_ready_{false}, has_foreign_{false}, asleep_{false};
+};
+
+}  // namespace sheaf::relay

@@ -1,0 +1,33 @@
+// Stored forms, taken apart for the stream and put together again on the other side, without knowing their type.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+
+#include "runtime/context.h"
+#include "sheaf/detail/abi.h"
+#include "worker/relay/frame.h"
+#include "worker/relay/outgoing.h"
+#include "worker/relay/stream.h"
+
+namespace sheaf::relay {
+
+// The name of an object that a payload speaks of; `ref` keeps it.
+using NameRef = std::function<std::uint64_t(const detail::RefCore& ref)>;
+// The object of that name; an empty ref: the name is unknown.
+using RefOfName = std::function<detail::RefCore(std::uint64_t name)>;
+
+// Appends the form of `value`. What it names is kept until the flush. A value whose memory is gone, or whose marks are damaged,
+// becomes the error that says so. Returns how many bytes of payload and blocks that were.
+std::uint64_t WriteForm(runtime::Context& context, const detail::Stored& value, const NameRef& name_ref, Outgoing* out);
+
+// The form of a runtime error.
+void WriteErrorForm(std::string_view kind, const std::string& message, Outgoing* out);
+
+enum class FormRead { kOk, kError, kOver, kHostile };  // kError: `to` is a stored error; kOver: the stream is over
+// Reads a form of `bytes` bytes into fresh memory of this process. Where there is none, the rest is skipped and the
+// outcome is an OutOfMemoryError.
+FormRead ReadForm(Stream& from, std::uint64_t bytes, const RefOfName& ref_of, detail::Encoder* to, std::string* why);
+
+}  // namespace sheaf::relay

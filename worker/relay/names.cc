@@ -1,0 +1,126 @@
+#include "worker/relay/names.h"
+
+namespace sheaf::relay {
+
+using detail::ObjectId;
+using detail::RefCore;
+
+Names::Entry* Names::At(Name name) {
+  Row& row = RowOf(name);
+  const Name index = (name & ~kFarNames) - row.first;
+  if (index >= row.entries.size() || !row.entries[index].alive) return nullptr;
+  return &row.entries[index];
+}
+
+Names::Name Names::Find(const ObjectId& id, std::int64_t now) {
+  std::lock_guard lock(mutex_);
+  const auto found = names_.find(id);
+  if (found == names_.end()) return 0;
+  At(found->second)->used = now;
+  return found->second;
+}
+
+Names::Name Names::BindNext(const ObjectId& id, RefCore ref, std::int64_t now) {
+  std::lock_guard lock(mutex_);
+  const Name name = ++given_ | (near_ ? 0 : kFarNames);
+  BindLocked(name, id, std::move(ref), false, now);
+  return name;
+}
+
+bool Names::Bind(Name name, const ObjectId& id, RefCore ref, bool promised, std::int64_t now) {
+  std::lock_guard lock(mutex_);
+  return BindLocked(name, id, std::move(ref), promised, now);
+}
+
+bool Names::BindLocked(Name name, const ObjectId& id, RefCore ref, bool promised, std::int64_t now) {
+  Row& row = RowOf(name);
+  const Name index = (name & ~kFarNames) - row.first;
+  if (index >= row.entries.size() + kAheadMax) return false;
+  while (index >= row.entries.size()) row.entries.emplace_back();
+  Entry& entry = row.entries[index];
+  alive_ += entry.alive ? 0 : 1;
+  entry = {id, std::move(ref), 0, now, true, promised, false, false};
+  names_[id] = name;
+  return true;
+}
+
+RefCore Names::RefOf(Name name, bool* known) {
+  std::lock_guard lock(mutex_);
+  const Entry* entry = At(name);
+  if (known) *known = entry != nullptr;
+  return entry ? entry->ref : RefCore{};
+}
+
+ObjectId Names::IdOf(Name name, bool* known) {
+  std::lock_guard lock(mutex_);
+  const Entry* entry = At(name);
+  *known = entry != nullptr;
+  return entry ? entry->id : ObjectId{};
+}
+
+bool Names::TakePromise(Name name, RefCore* ref) {
+  std::lock_guard lock(mutex_);
+  Entry* entry = At(name);
+  if (!entry || !entry->promised) return false;
+  entry->promised = false;
+  *ref = entry->ref;
+  return true;
+}
+
+void Names::Settle(Name name, std::uint64_t bytes) {
+  std::lock_guard lock(mutex_);
+  Entry* entry = At(name);
+  if (!entry || entry->settled) return;
+  entry->settled = true;
+  entry->bytes = bytes;
+  bytes_ += bytes;
+}
+
+void Names::Unname(const Entry& entry, Name name) {
+  const auto named = names_.find(entry.id);
+  if (named != names_.end() && named->second == name) names_.erase(named);
+}
+
+void Names::Erase(Name name) {
+  RefCore last;  // freed outside of the lock
+  std::lock_guard lock(mutex_);
+  Entry* entry = At(name);
+  if (!entry) return;
+  Unname(*entry, name);
+  if (entry->settled) bytes_ -= entry->bytes;
+  last = std::move(entry->ref);
+  entry->alive = false;
+  --alive_;
+  Row& row = RowOf(name);
+  while (!row.entries.empty() && !row.entries.front().alive) {
+    row.entries.pop_front();
+    ++row.first;
+    if (row.sweep > 0) --row.sweep;
+  }
+}
+
+std::vector<Names::Name> Names::Forget(std::int64_t now, std::size_t most) {
+  constexpr std::size_t kLooks = 16'384;
+  std::vector<Name> over;
+  std::lock_guard lock(mutex_);
+  std::uint64_t bytes = bytes_;
+  for (const bool far : {false, true}) {
+    Row& row = rows_[far ? 1 : 0];
+    if (row.sweep >= row.entries.size()) row.sweep = 0;
+    std::size_t looks = 0;
+    for (; row.sweep < row.entries.size() && over.size() < most && looks++ < kLooks; ++row.sweep) {
+      Entry& entry = row.entries[row.sweep];
+      if (!entry.alive || !entry.settled || entry.forgotten) continue;
+      const bool too_many = bytes > kBytesMax || alive_ - over.size() > kNamesMax;
+      if (now - entry.used < (too_many ? kBusyNanos : kIdleNanos)) continue;
+      entry.forgotten = true;
+      bytes -= entry.bytes;
+      const Name name = (row.first + row.sweep) | (far ? kFarNames : 0);
+      Unname(entry, name);
+      over.push_back(name);
+    }
+  }
+  return over;
+}
+
+}  // namespace sheaf::relay

@@ -1,0 +1,79 @@
+// Which object has which name on a relay's stream. The half that speaks of an object first names it; an object of the other
+// half is here a promise until its value comes.
+//
+// The near half decides how long a name lives: forgotten there, it is named no more; the far half confirms; then it is gone.
+// Between the two the far half may still have named it, so it is still known. Each half counts its names upwards, so that
+// they lie in two rows in the order of their age. Thread-safe.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <vector>
+
+#include "sheaf/detail/abi.h"
+#include "worker/relay/frame.h"
+
+namespace sheaf::relay {
+
+class Names {
+ public:
+  using Name = std::uint64_t;
+
+  explicit Names(bool near) : near_(near) {}
+
+  Name BindNext(const detail::ObjectId& id, detail::RefCore ref, std::int64_t now);
+  Name Find(const detail::ObjectId& id, std::int64_t now);  // 0: it has none (any more)
+  // False: a name so far from all others that the other half cannot have given it.
+  bool Bind(Name name, const detail::ObjectId& id, detail::RefCore ref, bool promised, std::int64_t now);
+  // The object's ref; empty if the name is unknown, or names nothing that this half keeps.
+  detail::RefCore RefOf(Name name, bool* known = nullptr);
+  detail::ObjectId IdOf(Name name, bool* known);
+  bool TakePromise(Name name, detail::RefCore* ref);  // true: its value may be given now, by the caller
+  void Settle(Name name, std::uint64_t bytes);
+  void Erase(Name name);
+  // Names whose objects nobody spoke of for long, or that hold too many bytes: forgotten from now on. At most `most`.
+  std::vector<Name> Forget(std::int64_t now, std::size_t most);
+
+ private:
+  static constexpr std::int64_t kIdleNanos = 5'000'000'000, kBusyNanos = 100'000'000;
+  static constexpr std::uint64_t kBytesMax = std::uint64_t{1} << 30;
+  static constexpr std::size_t kNamesMax = 16'384, kAheadMax = 1 << 20;
+  struct Entry {
+    detail::ObjectId id;
+    detail::RefCore ref;  // empty in the near half for what it need not keep
+    std::uint64_t bytes = 0;
+    std::int64_t used = 0;
+    bool alive = false;
+    bool promised = false;  // the other half's, and its value has not come
+    bool settled = false;   // both halves have the value
+    bool forgotten = false;
+  };
+  struct Row {
+    Name first = 1;  // of entries.front()
+    std::deque<Entry> entries;
+    std::size_t sweep = 0;  // where the next look for idle names begins
+  };
+  struct Hash {
+    std::size_t operator()(const detail::ObjectId& id) const {
+      std::uint64_t h = (std::uint64_t{id.client} << 32 | id.slot) * 0x9e3779b97f4a7c15u;
+      h = (h ^ (h >> 32) ^ id.generation) * 0xbf58476d1ce4e5b9u;
+      return h ^ (h >> 31);
+    }
+  };
+  Row& RowOf(Name name) { return rows_[name & kFarNames ? 1 : 0]; }
+  bool BindLocked(Name name, const detail::ObjectId& id, detail::RefCore ref, bool promised, std::int64_t now);
+  Entry* At(Name name);  // nullptr: it is not alive
+  void Unname(const Entry& entry, Name name);
+
+  const bool near_;
+  mutable std::mutex mutex_;
+  Row rows_[2];
+  Name given_ = 0;
+  absl::flat_hash_map<detail::ObjectId, Name, Hash> names_;
+  std::uint64_t bytes_ = 0, alive_ = 0;
+};
+
+}  // namespace sheaf::relay

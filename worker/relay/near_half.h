@@ -1,0 +1,85 @@
+// The near half of a relay: to its pool a worker with many places, which sends what it claims to another pool.
+//
+// It claims an entry once every input has a value here or a name there, so what is away never waits for what is still in a
+// lane. Values go along with the first task that needs them and stay there, named, for the next ones.
+//
+// Threads: the executor's loop claims and sends; the reader takes results off the stream and publishes them at once; the
+// helper talks to the pool. `turn_` makes the first two one writer; nobody holds it while it writes to the stream. A stream
+// that breaks ends the process: its pool buries a dead worker, and the submitters run again what it had claimed.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "worker/executor.h"
+#include "worker/relay/form.h"
+#include "worker/relay/names.h"
+
+namespace sheaf::relay {
+
+inline constexpr int kExitStreamOver = 72;
+
+class NearHalf final : public worker::Executor {
+ public:
+  // `machine`: the other's name, for what its workers print. `cpus_milli`: what the grant counts for each task.
+  NearHalf(runtime::Context& context, Stream& stream, std::string machine, std::uint32_t cpus_milli);
+
+  void ReadLoop();  // the reader's thread; ends the process when the stream is over
+
+ private:
+  using Name = Names::Name;
+  struct Away {
+    worker::InPair* pair = nullptr;
+    int lane = 0;
+    std::uint32_t position = 0;
+    runtime::IncomingRoot* incoming = nullptr;
+  };
+  struct Input {  // of the task in hand
+    Name name = 0;
+    detail::ObjectId id;
+    detail::Stored value;  // to be sent, if it has no name yet
+    PushInput as;
+  };
+
+  bool CanForward(const Task& task) override;
+  bool Forward(const Task& task) override;
+  void ForwardStart(const wire::StartCall& call, const detail::Stored& arguments) override;
+  std::uint32_t Arrived() override;
+  bool AwaitsObjects() override { return !unsent_.empty(); }
+  bool MayEnd() override;
+
+  bool ForwardInTurn(const Task& task);
+
+  enum class Look { kWaits, kReady, kDamaged };
+  Look LookAtInputs(const Task& task, runtime::IncomingRoot* incoming, std::vector<Input>* inputs,
+                    detail::Stored* arguments);
+  bool LookAtInput(const store::DependencyRecord& named, runtime::IncomingRoot* incoming, Input* input);
+  void Drop(runtime::IncomingRoot* incoming);
+  Name NameRefOf(const detail::RefCore& ref);
+  detail::RefCore RefOfName(Name name, Name of_task);
+  void SendReadyObjects();
+  void Housekeeping(std::int64_t now);
+  bool TakeDone(const Head& head);
+  bool TakeValue(const Head& head);
+  bool TakeForgotten(const Head& head);
+  bool TakeOutput(const Head& head);
+  [[noreturn]] void End(const std::string& why);
+
+  Stream& stream_;
+  const std::string machine_;
+  const std::uint32_t cpus_milli_;
+  Names names_{true};
+  Outgoing out_;
+  std::vector<Input> inputs_;
+  std::vector<std::pair<Name, detail::RefCore>> unsent_;  // named, and their values still to come
+  std::int64_t swept_ = 0;
+  std::mutex turn_;  // everything of Executor's that both threads touch, and:
+  std::unordered_map<Name, Away> away_;
+};
+
+}  // namespace sheaf::relay

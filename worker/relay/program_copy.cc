@@ -1,0 +1,122 @@
+#include "worker/relay/program_copy.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+namespace sheaf::relay {
+namespace {
+
+class Digest {
+ public:
+  Digest() : state_(EVP_MD_CTX_new(), EVP_MD_CTX_free) { EVP_DigestInit_ex(state_.get(), EVP_sha256(), nullptr); }
+  void Add(const void* bytes, std::size_t size) { EVP_DigestUpdate(state_.get(), bytes, size); }
+  Hash Finish() {
+    Hash hash{};
+    unsigned size = hash.size();
+    EVP_DigestFinal_ex(state_.get(), hash.data(), &size);
+    return hash;
+  }
+
+ private:
+  std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> state_;
+};
+
+bool MakeDirectories(const std::string& path) {
+  for (std::size_t at = 1; at != std::string::npos;) {
+    at = path.find('/', at + 1);
+    const std::string part = path.substr(0, at);
+    if (mkdir(part.c_str(), 0700) != 0 && errno != EEXIST) return false;
+  }
+  struct stat info{};
+  // Programs that others could replace are not run.
+  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == geteuid() &&
+         (info.st_mode & 0022) == 0;
+}
+
+}  // namespace
+
+std::string HexOf(const Hash& hash) {
+  std::string text;
+  for (const std::uint8_t byte : hash) {
+    text += "0123456789abcdef"[byte >> 4];
+    text += "0123456789abcdef"[byte & 15];
+  }
+  return text;
+}
+
+bool HashFile(int fd, Hash* hash, std::uint64_t* bytes) {
+  Digest digest;
+  std::vector<char> buffer(1 << 20);
+  *bytes = 0;
+  for (;;) {
+    const ssize_t got = pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(*bytes));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return false;
+    if (got == 0) break;
+    digest.Add(buffer.data(), static_cast<std::size_t>(got));
+    *bytes += static_cast<std::uint64_t>(got);
+  }
+  *hash = digest.Finish();
+  return true;
+}
+
+std::string CopyDirectory() {
+  std::string path;
+  if (const char* given = std::getenv("SHEAF_CACHE"); given && given[0] == '/') {
+    path = given;
+  } else if (const char* home = std::getenv("HOME"); home && home[0] == '/') {
+    path = std::string(home) + "/.cache/sheaf/programs";
+  } else {
+    path = "/tmp/sheaf-programs-" + std::to_string(geteuid());
+  }
+  return MakeDirectories(path) ? path : std::string();
+}
+
+Fd FindCopy(const std::string& directory, const Hash& hash) {
+  const std::string path = directory + "/" + HexOf(hash);
+  Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!file) return file;
+  Hash found{};
+  std::uint64_t bytes = 0;
+  if (HashFile(file.get(), &found, &bytes) && found == hash) return file;
+  unlink(path.c_str());
+  return Fd();
+}
+
+Fd ReceiveCopy(Stream& from, std::uint64_t bytes, const std::string& directory, const Hash& hash, std::string* why) {
+  const std::string path = directory + "/" + HexOf(hash), draft = path + ".part-" + std::to_string(getpid());
+  Fd file(open(draft.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!file) {
+    *why = "cannot write " + draft + ": " + std::strerror(errno);
+    return Fd();
+  }
+  Digest digest;
+  std::vector<std::byte> buffer(256 * 1024);
+  for (std::uint64_t left = bytes; left > 0 && why->empty();) {
+    const std::size_t some = std::min<std::uint64_t>(left, buffer.size());
+    if (!from.Read(buffer.data(), some)) *why = "the program was cut off";
+    digest.Add(buffer.data(), some);
+    if (why->empty() && write(file.get(), buffer.data(), some) != static_cast<ssize_t>(some))
+      *why = "cannot write " + draft + ": " + std::strerror(errno);
+    left -= some;
+  }
+  if (why->empty() && digest.Finish() != hash) *why = "the program is not the one that was announced";
+  if (why->empty() && (fchmod(file.get(), 0500) != 0 || rename(draft.c_str(), path.c_str()) != 0))
+    *why = "cannot keep " + path + ": " + std::strerror(errno);
+  if (!why->empty()) {
+    unlink(draft.c_str());
+    return Fd();
+  }
+  file.Reset();  // a file open for writing cannot be run
+  return Fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+}
+
+}  // namespace sheaf::relay

@@ -1,0 +1,55 @@
+// One connection between the halves of a relay: bytes in, bytes out, and nothing for two seconds means the end.
+//
+// One thread reads, any thread writes; writes are whole and never interleave. Blocking: a peer that does not read stops the
+// writer, and with it what feeds the writer.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/fd.h"
+
+namespace sheaf::relay {
+
+// How bytes travel: in the clear on this machine, under TLS between machines.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  // At least one byte, unless the peer is gone or silent for too long: 0.
+  virtual std::size_t Read(std::byte* to, std::size_t most) = 0;
+  virtual bool Write(iovec* pieces, int count) = 0;  // all of it; changes `pieces`
+  virtual bool Readable() { return true; }           // false: Read would wait. When in doubt, true
+};
+std::unique_ptr<Transport> PlainTransport(Fd socket);
+
+inline constexpr std::int64_t kSilenceMaxNanos = 2'000'000'000;
+inline constexpr std::int64_t kPingNanos = 200'000'000;
+
+class Stream {
+ public:
+  explicit Stream(std::unique_ptr<Transport> transport) : transport_(std::move(transport)), buffer_(kBuffer) {}
+
+  // Exactly `size` bytes; false: the stream is over.
+  bool Read(void* to, std::size_t size);
+  bool Skip(std::uint64_t size);
+  bool Write(iovec* pieces, int count);
+  bool HasMore() const { return begin_ != end_; }  // read already, of the next frames
+  bool Readable() { return HasMore() || transport_->Readable(); }
+  std::int64_t last_write() const { return last_write_.load(std::memory_order_relaxed); }
+
+ private:
+  static constexpr std::size_t kBuffer = 256 * 1024;
+  const std::unique_ptr<Transport> transport_;
+  std::vector<std::byte> buffer_;  // the reader's
+  std::size_t begin_ = 0, end_ = 0;
+  std::mutex write_mutex_;
+  std::atomic<std::int64_t> last_write_{0};
+};
+
+}  // namespace sheaf::relay
