@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/unix_time.h"
 #include "cli/cluster_part.h"
 #include "cli/exit_code.h"
 #include "cli/token_command.h"
@@ -73,9 +74,7 @@ bool MakeInvitation(const std::string& state_dir, const std::string& address, in
            ": start it with --listen IP:PORT, or name its directory with --state";
     return false;
   }
-  const auto now =
-      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
-  invitation.token = scheduler::NewToken(state_dir + "/tokens", now.count(), seconds, why);
+  invitation.token = scheduler::NewToken(state_dir + "/tokens", UnixSeconds(), seconds, why);
   if (invitation.token.empty()) return false;
   *text = scheduler::FormatInvitation(invitation);
   return true;

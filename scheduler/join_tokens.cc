@@ -10,6 +10,7 @@
 #include <charconv>
 #include <sstream>
 
+#include "base/hex.h"
 #include "scheduler/pki.h"
 
 namespace sheaf::scheduler {
@@ -18,20 +19,11 @@ namespace {
 constexpr std::string_view kFirstLine = "sheaf-invitation 1";
 constexpr std::size_t kIdChars = 16, kSecretChars = 48;
 
-std::string Hex(const unsigned char* bytes, std::size_t size) {
-  std::string text;
-  for (std::size_t i = 0; i < size; ++i) {
-    text += "0123456789abcdef"[bytes[i] >> 4];
-    text += "0123456789abcdef"[bytes[i] & 15];
-  }
-  return text;
-}
-
 std::string HashOf(std::string_view secret) {
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned size = 0;
   EVP_Digest(secret.data(), secret.size(), digest, &size, EVP_sha256(), nullptr);
-  return Hex(digest, size);
+  return HexOf(digest, size);
 }
 
 bool IsHex(std::string_view text) {
@@ -73,7 +65,7 @@ std::string NewToken(const std::string& directory, std::int64_t now, std::int64_
     *why = "the system has no random bytes";
     return {};
   }
-  const std::string id = Hex(random, kIdChars / 2), secret = Hex(random + kIdChars / 2, kSecretChars / 2);
+  const std::string id = HexOf(random, kIdChars / 2), secret = HexOf(random + kIdChars / 2, kSecretChars / 2);
   *why = WriteFile(directory + "/" + id, "join " + HashOf(secret) + " " + std::to_string(now + seconds) + "\n");
   return why->empty() ? id + "." + secret : std::string();
 }

@@ -89,6 +89,7 @@ void LeaseCore::On(const RelayReady& event, Time) {
   relay.job = event.job;
   relay.worker = true;
   relay.places = event.places;
+  relay.cpus_milli = event.cpus_milli;
 }
 
 void LeaseCore::On(const RelayLeaving& event, Time) {

@@ -57,7 +57,7 @@ struct Want {  // how many workers the client could use now, and the widest task
 };
 struct RelayReady {
   Client client = 0, job = 0;
-  std::uint32_t places = 1;
+  std::uint32_t places = 1, cpus_milli = 1000;  // as its grant says
 };
 struct RelayLeaving {  // its grant has ended: no more pairs
   Client client = 0;

@@ -1,8 +1,8 @@
 #include "scheduler/membership_service.h"
 
-#include <chrono>
 #include <cstdio>
 
+#include "base/unix_time.h"
 #include "scheduler/join_tokens.h"
 
 namespace sheaf::scheduler {
@@ -10,21 +10,6 @@ namespace {
 
 using grpc::Status;
 using grpc::StatusCode;
-
-std::int64_t UnixNow() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-bool IsPlainId(const std::string& id) {
-  constexpr std::size_t kIdBytesMax = 64;
-  if (id.empty() || id.size() > kIdBytesMax) return false;
-  for (const char c : id) {
-    const bool plain =
-        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
-    if (!plain) return false;
-  }
-  return true;
-}
 
 class Guard final : public grpc::AuthMetadataProcessor {
  public:
@@ -113,7 +98,7 @@ grpc::ServerUnaryReactor* MembershipDesk::Join(grpc::CallbackServerContext* cont
     reactor->Finish({StatusCode::INVALID_ARGUMENT, "a pool id has 1 to 64 letters, digits, '-', '_' or '.'"});
     return reactor;
   }
-  const std::string why = UseToken(security_->tokens, request->token(), UnixNow());
+  const std::string why = UseToken(security_->tokens, request->token(), UnixSeconds());
   if (!why.empty()) {
     std::fprintf(stderr, "sheaf scheduler: refused to let pool %s join: %s\n", request->pool_id().c_str(), why.c_str());
     reactor->Finish({StatusCode::UNAUTHENTICATED, why});

@@ -16,6 +16,8 @@
 #include <memory>
 #include <stdexcept>
 
+#include "base/hex.h"
+
 namespace sheaf::scheduler {
 namespace {
 
@@ -190,12 +192,7 @@ std::string Fingerprint(std::string_view pem) {
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned size = 0;
   if (!cert || X509_digest(cert.get(), EVP_sha256(), digest, &size) != 1) return {};
-  std::string text;
-  for (unsigned i = 0; i < size; ++i) {
-    text += "0123456789abcdef"[digest[i] >> 4];
-    text += "0123456789abcdef"[digest[i] & 15];
-  }
-  return text;
+  return HexOf(digest, size);
 }
 
 std::int64_t SecondsLeft(std::string_view pem) {

@@ -285,9 +285,9 @@ void PlacementCore::End(std::uint64_t id) {
   Index(grant.lender);
 }
 
-// Where the bytes are first, then where most is free. False: nothing fits now.
-bool PlacementCore::GrantTo(const JobKey& key, std::uint32_t most, Time now) {
-  const LeaseWant want = jobs_.at(key).want;
+// Where the bytes are first, then where most is free; nothing if nothing fits now.
+void PlacementCore::GrantTo(const JobKey& key, std::uint32_t most, Time now) {
+  const LeaseWant& want = jobs_.at(key).want;
   std::uint32_t given = 0;
   const auto take = [&](Place place) {
     if (place == key.first && !limits_.bug_lends_to_itself) return;
@@ -314,20 +314,16 @@ bool PlacementCore::GrantTo(const JobKey& key, std::uint32_t most, Time now) {
       place = next;
     }
   }
-  return given > 0;
 }
 
 void PlacementCore::Serve(Time now) {
   if (waiting_.empty()) return;
-  std::set<JobKey> stuck;
-  for (;;) {
+  // Who has least first. Whoever was served comes again, further back; who was not fits nowhere, as less is free since.
+  for (auto claim = waiting_.begin(); claim != waiting_.end();) {
     while (highest_ > 0 && heads_[highest_] == kNowhere) --highest_;
     if (highest_ == 0) break;
-    // Who has least; not twice if nothing fits.
-    const auto claim =
-        std::find_if(waiting_.begin(), waiting_.end(), [&](const Claim& one) { return !stuck.contains(one.second); });
-    if (claim == waiting_.end()) break;
-    const JobKey key = claim->second;
+    const Claim tried = *claim;
+    const JobKey key = tried.second;
     const Job& job = jobs_.at(key);
     // Alone it gets all that it wants; among others as much as the next one has, and a share of the rest.
     std::uint32_t most = job.want.slots - job.has;
@@ -337,7 +333,8 @@ void PlacementCore::Serve(Time now) {
       const std::uint32_t share = static_cast<std::uint32_t>(highest_ / waiting_.size());
       most = std::min(most, std::max({1u, level > job.has ? level - job.has : 0, share}));
     }
-    if (!GrantTo(key, most, now)) stuck.insert(key);
+    GrantTo(key, most, now);
+    claim = waiting_.upper_bound(tried);
   }
   TakeBack(now);
 }

@@ -135,7 +135,7 @@ class PlacementCore {
   void Index(Place place);
   void Unlink(Place place);
   void Serve(Time now);
-  bool GrantTo(const JobKey& key, std::uint32_t most, Time now);
+  void GrantTo(const JobKey& key, std::uint32_t most, Time now);
   void Make(const JobKey& key, Place lender, std::uint32_t slots, Time now);
   void Adopt(Place borrower, const GrantInfo& held);
   void End(std::uint64_t grant);

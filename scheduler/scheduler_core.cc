@@ -6,17 +6,8 @@
 namespace sheaf::scheduler {
 namespace {
 
-constexpr std::size_t kIdBytesMax = 64;
 constexpr std::size_t kTextBytesMax = 512;
 constexpr std::uint32_t kSlotsMax = 65536;
-
-// Ids become file names, log lines and table cells: letters, digits, '-', '_' and '.' only.
-bool IsPlainId(const std::string& id) {
-  return !id.empty() && id.size() <= kIdBytesMax && std::all_of(id.begin(), id.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-           c == '.';
-  });
-}
 
 bool IsPlainText(const std::string& text) {
   return text.size() <= kTextBytesMax && std::all_of(text.begin(), text.end(), [](char c) {
@@ -54,6 +45,14 @@ std::string Fault(const RegisterArrived& event) {
 }
 
 }  // namespace
+
+bool IsPlainId(const std::string& id) {
+  constexpr std::size_t kIdBytesMax = 64;
+  return !id.empty() && id.size() <= kIdBytesMax && std::all_of(id.begin(), id.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+           c == '.';
+  });
+}
 
 SchedulerCore::SchedulerCore(Config config, const std::vector<PoolIdentity>& known, Time now)
     : config_(std::move(config)), nodes_(config_.limits), placement_(config_.placement, config_.epoch) {

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/unix_time.h"
 #include "proto/admin.grpc.pb.h"
 #include "proto/scheduler.grpc.pb.h"
 #include "proto/view.grpc.pb.h"
@@ -120,9 +121,7 @@ class Door final : public v1::Scheduler::CallbackService {
     ticket.job = grant.job;
     ticket.slots = grant.slots;
     ticket.cpus_milli = grant.cpus_milli;
-    ticket.expires =
-        std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count() +
-        kTicketSeconds;
+    ticket.expires = UnixSeconds() + kTicketSeconds;
     return SignTicket(LenderKey(loop_->secret(), grant.lender, grant.lender_incarnation), ticket);
   }
 

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "base/hex.h"
 namespace sheaf::scheduler {
 namespace {
 
@@ -47,13 +48,7 @@ class Statement {
 std::string FreshClusterId() {
   unsigned char bytes[16] = {};
   if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return {};
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string id;
-  for (const unsigned char byte : bytes) {
-    id += kDigits[byte >> 4];
-    id += kDigits[byte & 15];
-  }
-  return id;
+  return HexOf(bytes, sizeof bytes);
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "base/hex.h"
+
 namespace sheaf::scheduler {
 namespace {
 
@@ -21,13 +23,9 @@ std::string Mac(std::string_view key, std::string_view text) {
   return {reinterpret_cast<const char*>(mac), size};
 }
 
-std::string Hex(std::string_view bytes) {
-  std::string text;
-  for (const char c : bytes) {
-    text += "0123456789abcdef"[static_cast<unsigned char>(c) >> 4];
-    text += "0123456789abcdef"[static_cast<unsigned char>(c) & 15];
-  }
-  return text;
+std::string HexMac(std::string_view key, std::string_view text) {
+  const std::string mac = Mac(key, text);
+  return HexOf(mac.data(), mac.size());
 }
 
 // Ids have no spaces: the scheduler has checked them.
@@ -54,7 +52,7 @@ std::string LenderKey(std::string_view secret, std::string_view pool, std::uint6
 
 std::string SignTicket(std::string_view key, const Ticket& ticket) {
   const std::string words = Words(ticket);
-  return words + ' ' + Hex(Mac(key, words));
+  return words + ' ' + HexMac(key, words);
 }
 
 std::optional<Ticket> OpenTicket(std::string_view key, std::string_view text, std::string* why) {
@@ -63,7 +61,7 @@ std::optional<Ticket> OpenTicket(std::string_view key, std::string_view text, st
     *why = "it shows no ticket";
     return std::nullopt;
   }
-  const std::string words(text.substr(0, space)), mac = Hex(Mac(key, words));
+  const std::string words(text.substr(0, space)), mac = HexMac(key, words);
   const std::string_view shown = text.substr(space + 1);
   if (shown.size() != mac.size() || CRYPTO_memcmp(shown.data(), mac.data(), mac.size()) != 0) {
     *why = "its ticket was not made for this pool, or by this cluster's scheduler";

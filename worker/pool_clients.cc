@@ -205,7 +205,7 @@ void PoolServer::Attached(Connection& connection) {
     Relay& relay = relays_.at(grant);
     relay.client = client;
     jobs_.at(job).relay_failures = 0;
-    Tell(lease::RelayReady{client, job, relay.grant.slots});
+    Tell(lease::RelayReady{client, job, relay.grant.slots, relay.grant.cpus_milli});
     if (relay.leaving) Tell(lease::RelayLeaving{client});
     return;
   }

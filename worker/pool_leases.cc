@@ -86,12 +86,9 @@ void PoolServer::OpenPair(const lease::OpenPair& pair) {
     message.peer = pair.worker;
     message.own_region = pair.out_region;
     message.peer_region = pair.in_region;
-    message.places = leases_->clients().at(pair.worker).places;
-    message.cpus_milli = slots_ * 1000;
-    if (message.places > 0)
-      message.cpus_milli = spawns_.contains(memory_.at(pair.worker).spawn)
-                               ? relays_.at(spawns_.at(memory_.at(pair.worker).spawn).grant).grant.cpus_milli
-                               : 0;
+    const lease::ClientView& worker_view = leases_->clients().at(pair.worker);
+    message.places = worker_view.places;
+    message.cpus_milli = worker_view.places > 0 ? worker_view.cpus_milli : slots_ * 1000;
     const int fd = control(pair.worker);
     Send(*submitter, Kind::kOpenOut, 0, message, {&fd, 1});
   }

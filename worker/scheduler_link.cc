@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/unix_time.h"
 #include "scheduler/ticket.h"
 
 namespace sheaf::worker {
@@ -112,9 +113,7 @@ std::string SchedulerLink::Admit(const std::string& text, scheduler::GrantInfo* 
   if (ticket->lender != pool_id_ || ticket->lender_incarnation != incarnation_)
     return "its ticket is for another pool, or an earlier life of this one";
   if (ticket->epoch != epoch_) return "its ticket is of another epoch of the scheduler: ask for a new one";
-  const auto now =
-      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
-  if (ticket->expires < now.count()) return "its ticket has expired";
+  if (ticket->expires < UnixSeconds()) return "its ticket has expired";
   // Numbers grow: of those that are forgotten here none may come any more.
   if (used_.size() >= kUsedMax) {
     if (ticket->grant < *used_.begin()) return "its ticket is too old";

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/unix_time.h"
 #include "proto/admin.pb.h"
 #include "proto/membership.pb.h"
 #include "proto/scheduler.pb.h"
@@ -25,10 +26,6 @@
 
 namespace sheaf::scheduler {
 namespace {
-
-std::int64_t UnixNow() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
 
 Credentials Make(const Authority& authority, const Identity& who, std::int64_t seconds = 3600) {
   Credentials made;
@@ -173,7 +170,7 @@ TEST_F(AccessTest, APoolSpeaksForItselfAlone) {
 
 TEST_F(AccessTest, ATokenLetsOneMachineJoinOnce) {
   std::string why;
-  Invitation invitation{service_->address(), NewToken(security_.tokens, UnixNow(), 60, &why),
+  Invitation invitation{service_->address(), NewToken(security_.tokens, UnixSeconds(), 60, &why),
                         security_.authority.certificate};
   Credentials own;
   ASSERT_TRUE(SchedulerClient::Join(invitation, "p1", std::chrono::seconds(5), &own).ok());
@@ -181,9 +178,9 @@ TEST_F(AccessTest, ATokenLetsOneMachineJoinOnce) {
   // Replayed, wrong, expired, not a token: refused, and no certificate.
   Credentials none;
   EXPECT_FALSE(SchedulerClient::Join(invitation, "p1", std::chrono::seconds(5), &none).ok());
-  invitation.token = NewToken(security_.tokens, UnixNow(), -5, &why);
+  invitation.token = NewToken(security_.tokens, UnixSeconds(), -5, &why);
   EXPECT_FALSE(SchedulerClient::Join(invitation, "p1", std::chrono::seconds(5), &none).ok());
-  invitation.token = NewToken(security_.tokens, UnixNow(), 60, &why);
+  invitation.token = NewToken(security_.tokens, UnixSeconds(), 60, &why);
   std::string wrong = invitation.token;
   wrong.back() = wrong.back() == '0' ? '1' : '0';
   for (const std::string& token : {wrong, std::string("../../etc/passwd"), std::string()}) {
@@ -209,7 +206,7 @@ TEST_F(AccessTest, AMemberRenewsItsCertificateWithAnotherKey) {
 TEST_F(AccessTest, WhoeverPretendsToBeTheSchedulerIsNotTrusted) {
   std::string why;
   const Authority foreign = NewAuthority("c");
-  Invitation invitation{service_->address(), NewToken(security_.tokens, UnixNow(), 60, &why), foreign.certificate};
+  Invitation invitation{service_->address(), NewToken(security_.tokens, UnixSeconds(), 60, &why), foreign.certificate};
   Credentials own;
   EXPECT_FALSE(SchedulerClient::Join(invitation, "p1", std::chrono::seconds(5), &own).ok());
   Invitation parsed;

@@ -4,7 +4,7 @@
 // is read only after its head was checked with CheckHead, so a hostile peer costs at most its own relay.
 //
 //   frame       from  body                              means
-//   kHello      near  Hello, ticket, job, description   which program, by which right; the first frame
+//   kHello      near  Hello, ticket, description        which program, by which right; the first frame
 //   kNeed       far                                     the program is not here: send it
 //   kProgram    near  the executable's bytes            named by the hash in Hello
 //   kWelcome    far   text: the machine's name          the twin of the job stands: begin
@@ -53,7 +53,7 @@ struct Head {
 
 struct Hello {
   std::uint32_t version;
-  std::uint32_t ticket_bytes, job_bytes;
+  std::uint32_t ticket_bytes;
   std::uint32_t arguments, environment;  // strings in the description, after the directory
   std::uint32_t description_bytes;
   std::uint64_t identity[4];  // build id

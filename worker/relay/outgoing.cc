@@ -42,8 +42,8 @@ bool Outgoing::Flush(Stream& stream) {
   copied(bytes_.size());
   const bool written = stream.Write(vectors.data(), static_cast<int>(vectors.size()));
   constexpr std::size_t kRoomKept = 1 << 20;
-  if (bytes_.capacity() > kRoomKept) bytes_.shrink_to_fit();
   bytes_.clear();
+  if (bytes_.capacity() > kRoomKept) bytes_.shrink_to_fit();
   pieces_.clear();
   pins_.clear();
   total_ = 0;

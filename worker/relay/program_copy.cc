@@ -11,6 +11,8 @@
 #include <cstring>
 #include <memory>
 
+#include "base/hex.h"
+
 namespace sheaf::relay {
 namespace {
 
@@ -43,15 +45,6 @@ bool MakeDirectories(const std::string& path) {
 
 }  // namespace
 
-std::string HexOf(const Hash& hash) {
-  std::string text;
-  for (const std::uint8_t byte : hash) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
-  }
-  return text;
-}
-
 bool HashFile(int fd, Hash* hash, std::uint64_t* bytes) {
   Digest digest;
   std::vector<char> buffer(1 << 20);
@@ -81,7 +74,7 @@ std::string CopyDirectory() {
 }
 
 Fd FindCopy(const std::string& directory, const Hash& hash) {
-  const std::string path = directory + "/" + HexOf(hash);
+  const std::string path = directory + "/" + HexOf(hash.data(), hash.size());
   Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!file) return file;
   Hash found{};
@@ -92,7 +85,8 @@ Fd FindCopy(const std::string& directory, const Hash& hash) {
 }
 
 Fd ReceiveCopy(Stream& from, std::uint64_t bytes, const std::string& directory, const Hash& hash, std::string* why) {
-  const std::string path = directory + "/" + HexOf(hash), draft = path + ".part-" + std::to_string(getpid());
+  const std::string path = directory + "/" + HexOf(hash.data(), hash.size()),
+                    draft = path + ".part-" + std::to_string(getpid());
   Fd file(open(draft.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!file) {
     *why = "cannot write " + draft + ": " + std::strerror(errno);

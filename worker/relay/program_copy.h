@@ -13,7 +13,6 @@ namespace sheaf::relay {
 using Hash = std::array<std::uint8_t, 32>;  // SHA-256
 
 bool HashFile(int fd, Hash* hash, std::uint64_t* bytes);
-std::string HexOf(const Hash& hash);
 // Where copies lie: $SHEAF_CACHE, or .cache/sheaf/programs in the home directory; made with mode 0700. Empty: impossible.
 std::string CopyDirectory();
 // An open, executable copy of that hash; invalid: it is not here. One whose bytes have changed is removed.

@@ -133,8 +133,9 @@ void SendProgram(Stream& stream, std::uint64_t bytes) {
 
 // ---- near -------------------------------------------------------------------------------------------------------
 
-void SendHello(Stream& stream, const std::string& ticket, const std::string& identity,
-               const std::vector<std::string>& arguments) {
+// The other machine's name, once the job's twin stands there.
+std::string Greet(Stream& stream, const std::string& ticket, const std::string& identity,
+                  const std::vector<std::string>& arguments) {
   Hello hello{};
   std::istringstream words(identity);
   for (std::uint64_t& word : hello.identity) words >> std::hex >> word;
@@ -156,12 +157,10 @@ void SendHello(Stream& stream, const std::string& ticket, const std::string& ide
     description.push_back('\0');
     ++hello.environment;
   }
-  const std::string job = arguments.empty() ? "?" : arguments[0].substr(0, 256);
   hello.ticket_bytes = static_cast<std::uint32_t>(ticket.size());
-  hello.job_bytes = static_cast<std::uint32_t>(job.size());
   hello.description_bytes = static_cast<std::uint32_t>(description.size());
   SendFrame(stream, Kind::kHello,
-            std::string(reinterpret_cast<const char*>(&hello), sizeof hello) + ticket + job + description);
+            std::string(reinterpret_cast<const char*>(&hello), sizeof hello) + ticket + description);
   for (;;) {
     const Head head = ReadHead(stream, false);
     if (head.kind == Kind::kRefused) Fail("the other pool refused this job: " + ReadText(stream, head));
@@ -171,9 +170,7 @@ void SendHello(Stream& stream, const std::string& ticket, const std::string& ide
       continue;
     }
     if (head.kind != Kind::kWelcome) Fail("the other pool answered out of turn");
-    const std::string machine = ReadText(stream, head);
-    setenv("SHEAF_RELAY_MACHINE", machine.c_str(), 1);
-    return;
+    return ReadText(stream, head);
   }
 }
 
@@ -195,8 +192,7 @@ int RunNear(const std::vector<std::string>& arguments) {
   if (!transport) Fail("the pool at " + address + ": " + why);
   if (!pki.empty() && peer != lender) Fail("at " + address + " pool " + peer + " answers, not " + lender);
   Stream stream(std::move(transport));
-  SendHello(stream, ticket, identity, arguments);
-  const std::string machine = std::getenv("SHEAF_RELAY_MACHINE");
+  const std::string machine = Greet(stream, ticket, identity, arguments);
   try {
     auto context = runtime::Context::Attach(runtime::UniqueFd(wire::kWorkerSocketFd), wire::Role::kRelay, spawn);
     runtime::SetCurrentContext(context.get());
@@ -263,14 +259,14 @@ int RunFar() {
   if (head.kind != Kind::kHello) Fail("a relay that does not say who it is");
   Hello hello{};
   if (!stream.Read(&hello, sizeof hello)) Fail("the other pool hung up");
-  const std::uint64_t texts = std::uint64_t{hello.ticket_bytes} + hello.job_bytes + hello.description_bytes;
+  const std::uint64_t texts = std::uint64_t{hello.ticket_bytes} + hello.description_bytes;
   if (texts + sizeof hello != head.bytes || hello.ticket_bytes > 4096) Fail("a greeting whose parts do not add up");
   const auto text = [&](std::uint32_t size) {
     std::string read(size, '\0');
     if (!stream.Read(read.data(), size)) Fail("the other pool hung up");
     return read;
   };
-  const std::string ticket = text(hello.ticket_bytes), job = text(hello.job_bytes);
+  const std::string ticket = text(hello.ticket_bytes);
   const std::string description = text(hello.description_bytes);
   if (hello.version != kVersion)
     RefuseAndEnd(stream, "it speaks version " + std::to_string(hello.version) + " of the relays' protocol, this pool " +
