@@ -162,6 +162,7 @@ GROUPS = [
         Program(["{build}/bench/limit_tcp", "stream"], ["limit.tcp.gbps"]),
         Program(["{build}/bench/limit_tcp", "tls"], ["limit.tls.gbps"]),
         _bench("net", ["net.transfer_1g.gbps"], "transfer"),
+        _bench("net", ["net.transfer_1g.tls.gbps"], "transfer_tls"),
     ]),
     Group("net_broadcast", [
         _bench("net", [f"net.broadcast_256m.{pools}.s"], "broadcast", "--count", pools)

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/address.h"
 #include "base/address_file.h"
 #include "base/fd.h"
 #include "cli/cluster_part.h"
@@ -77,11 +78,11 @@ int UsableCores() {
 
 // The address of this machine that the one at `host` sees; empty: it cannot be reached at all.
 std::string OwnAddressTowards(const scheduler::ListenAddress& other) {
-  std::string host = other.host;
-  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
+  std::string host, port;
+  if (!SplitAddress(other.host + ":" + std::to_string(other.port), &host, &port)) return {};
   addrinfo wish{}, *found = nullptr;
   wish.ai_socktype = SOCK_DGRAM;
-  if (getaddrinfo(host.c_str(), std::to_string(other.port).c_str(), &wish, &found) != 0) return {};
+  if (getaddrinfo(host.c_str(), port.c_str(), &wish, &found) != 0) return {};
   const Fd socket(::socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   sockaddr_storage own{};
   socklen_t size = sizeof own;

@@ -171,14 +171,21 @@ void Context::DropSegment(const store::OwnSegment& segment) {
   socket_->Send(name, wire::Kind::kDropSegment);
 }
 
-store::Mapping Context::OpenSegment(std::uint32_t peer, std::uint32_t segment) {
+UniqueFd Context::OpenDescriptor(std::uint32_t owner, std::uint32_t segment, std::uint64_t* bytes) {
   wire::SegmentName ask{};
-  ask.client = peer;
+  ask.client = owner;
   ask.segment = segment;
   auto answer = socket_->Call(ask, wire::Kind::kOpenSegment);
   const auto* opened = answer ? answer->As<wire::SegmentName>() : nullptr;
   if (!opened || opened->header.kind != wire::Kind::kSegmentOpened || answer->fds.size() != 1) return {};
-  return store::Mapping::Map(answer->fds[0].get(), opened->bytes, store::Access::kReadOnly);
+  if (bytes) *bytes = opened->bytes;
+  return std::move(answer->fds[0]);
+}
+
+store::Mapping Context::OpenSegment(std::uint32_t peer, std::uint32_t segment) {
+  std::uint64_t bytes = 0;
+  const UniqueFd fd = OpenDescriptor(peer, segment, &bytes);
+  return fd.get() < 0 ? store::Mapping() : store::Mapping::Map(fd.get(), bytes, store::Access::kReadOnly);
 }
 
 void Context::HandlePair(Message& message, bool out) {

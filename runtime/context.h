@@ -65,6 +65,8 @@ class Context {
     return entry.client.load(std::memory_order_acquire) != peer ||
            entry.state.load(std::memory_order_acquire) == wire::ClientState::kDead;
   }
+  // A read-only descriptor of a published segment, of this process's too. Invalid: it is gone. Asks the pool.
+  UniqueFd OpenDescriptor(std::uint32_t owner, std::uint32_t segment, std::uint64_t* bytes = nullptr);
   bool pool_lost() const { return pool_lost_.load(std::memory_order_acquire); }
   const std::atomic<std::uint32_t>& page_bell() const { return page.clients[store::IndexOf(client)].bell; }
 

@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/address.h"
 #include "base/random.h"
 #include "worker/pool_send.h"
 #include "worker/relay/relay_main.h"
@@ -24,46 +25,80 @@ namespace sheaf {
 
 using wire::Kind;
 
-bool PoolServer::ListenForRelays(std::string* reason) {
-  if (options_.relay_listen.empty() || slots_ == 0) return true;
-  const std::string& where = options_.relay_listen;
-  const std::size_t colon = where.rfind(':');
-  std::string host = where.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
+Fd PoolServer::ListenOn(const std::string& host, const std::string& port, std::uint16_t* bound,
+                        std::string* reason) const {
   addrinfo wish{}, *found = nullptr;
   wish.ai_socktype = SOCK_STREAM;
   wish.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE;
-  if (colon == std::string::npos || getaddrinfo(host.c_str(), where.c_str() + colon + 1, &wish, &found) != 0) {
-    *reason = "'" + where + "' is no address to listen on: write IP:PORT";
-    return false;
+  if (getaddrinfo(host.c_str(), port.c_str(), &wish, &found) != 0) {
+    *reason = "'" + host + ":" + port + "' is no address to listen on: write IP:PORT";
+    return {};
   }
   Fd socket(::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const int on = 1;
   if (socket) setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  const bool bound =
-      socket && bind(socket.get(), found->ai_addr, found->ai_addrlen) == 0 && listen(socket.get(), 64) == 0;
   const bool loopback = found->ai_family == AF_INET
                             ? (ntohl(reinterpret_cast<sockaddr_in*>(found->ai_addr)->sin_addr.s_addr) >> 24) == 127
                             : IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<sockaddr_in6*>(found->ai_addr)->sin6_addr) != 0;
+  const bool allowed = loopback || !options_.pki_directory.empty();
+  const bool listening =
+      allowed && socket && bind(socket.get(), found->ai_addr, found->ai_addrlen) == 0 && listen(socket.get(), 64) == 0;
+  const int error = errno;
   freeaddrinfo(found);
-  if (!loopback && options_.pki_directory.empty()) {
-    *reason = "refused to listen for other pools on " + where +
+  if (!allowed) {
+    *reason = "refused to listen for other pools on " + host + ":" + port +
               " without encryption and authentication: join the cluster with --token-file";
-    return false;
+    return {};
   }
-  if (!bound) {
-    *reason = "cannot listen for other pools on " + where + ": " + std::strerror(errno);
-    return false;
+  if (!listening) {
+    *reason = "cannot listen for other pools on " + host + ":" + port + ": " + std::strerror(error);
+    return {};
   }
   sockaddr_storage own{};
   socklen_t size = sizeof own;
   getsockname(socket.get(), reinterpret_cast<sockaddr*>(&own), &size);
-  const auto port = own.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&own)->sin6_port
-                                              : reinterpret_cast<sockaddr_in*>(&own)->sin_port;
-  relay_address_ = options_.relay_address.empty() ? where.substr(0, colon) + ":" + std::to_string(ntohs(port))
-                                                  : options_.relay_address;
-  relay_listener_ = std::move(socket);
-  return Watch(relay_listener_.get(), EPOLLIN, kTagRelays);
+  *bound = ntohs(own.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&own)->sin6_port
+                                           : reinterpret_cast<sockaddr_in*>(&own)->sin_port);
+  return socket;
+}
+
+// Relays come in where the pool lends slots; large values go out of every pool, as it may be the driver's own. The
+// transfers' port is the one after the relays' if that was chosen, so that a firewall needs two neighbours only.
+bool PoolServer::ListenForRelays(std::string* reason) {
+  if (options_.relay_listen.empty()) return true;
+  std::string host, port, shown_host, shown_port;
+  if (!SplitAddress(options_.relay_listen, &host, &port)) {
+    *reason = "'" + options_.relay_listen + "' is no address to listen on: write IP:PORT";
+    return false;
+  }
+  const std::string shown = options_.relay_address.empty() ? options_.relay_listen : options_.relay_address;
+  const std::string prefix = shown.substr(0, shown.rfind(':') + 1);
+  std::uint16_t bound = 0;
+  if (slots_ > 0) {
+    relay_listener_ = ListenOn(host, port, &bound, reason);
+    if (!relay_listener_ || !Watch(relay_listener_.get(), EPOLLIN, kTagRelays)) return false;
+    relay_address_ = options_.relay_address.empty() ? prefix + std::to_string(bound) : options_.relay_address;
+  }
+  const int chosen = std::atoi(port.c_str());
+  transfer_listener_ = ListenOn(host, std::to_string(chosen > 0 && chosen < 65535 ? chosen + 1 : 0), &bound, reason);
+  if (!transfer_listener_) return false;
+  transfer_address_ = prefix + std::to_string(bound);
+  StartTransfers();
+  return true;
+}
+
+// It reads what other machines send, and the pool does not.
+void PoolServer::StartTransfers() {
+  Spawn entry;
+  entry.kind = Spawn::Kind::kTransfers;
+  JobDescription description;
+  description.directory = "/";
+  description.arguments = {"sheaf", "internal-relay", "transfers"};
+  for (char** at = environ; *at; ++at) description.environment.emplace_back(*at);
+  description.environment.push_back(std::string(relay::kRelayEnvironment) + "=" + TransferPath() + "\n" +
+                                    transfer_address_ + "\n" + options_.pki_directory);
+  if (!SpawnRelay(entry, description, {transfer_listener_.get(), STDERR_FILENO, STDERR_FILENO}))
+    transfers_again_ = now_ + 1'000 * kMilli;
 }
 
 // Each connection gets a process of its own, which reads what comes: no byte of the network is parsed here.
@@ -81,7 +116,8 @@ void PoolServer::AcceptRelays() {
     description.directory = "/";
     description.arguments = {"sheaf", "internal-relay", "far"};
     for (char** at = environ; *at; ++at) description.environment.emplace_back(*at);
-    description.environment.push_back(std::string(relay::kRelayEnvironment) + "=" + options_.pki_directory);
+    description.environment.push_back(std::string(relay::kRelayEnvironment) + "=" + options_.pki_directory + "\n" +
+                                      TransferPath());
     SpawnRelay(entry, description, {socket.get(), STDERR_FILENO, STDERR_FILENO});
   }
 }
@@ -110,6 +146,7 @@ bool PoolServer::SpawnRelay(Spawn entry, const JobDescription& given, const int 
   message.environment_count = static_cast<std::uint32_t>(description.environment.size());
   std::memcpy(bytes.data(), &message, sizeof message);
   if (const auto relay = relays_.find(entry.grant); relay != relays_.end()) relay->second.spawn = number;
+  if (entry.kind == Spawn::Kind::kTransfers) transfer_spawn_ = number;
   spawns_.emplace(number, entry);
   const int passed[4] = {fds[0], fds[1], fds[2], theirs.get()};
   ToSupervisor(bytes, passed);
@@ -165,7 +202,8 @@ void PoolServer::StartNear(const Neighbours::Granted& granted) {
                 static_cast<unsigned long long>(driver->build[3]));
   description.environment.push_back(std::string(relay::kRelayEnvironment) + "=" + granted.grant.address + "\n" +
                                     granted.ticket + "\n" + std::to_string(granted.grant.cpus_milli) + "\n" + identity +
-                                    "\n" + options_.pki_directory + "\n" + granted.grant.lender);
+                                    "\n" + options_.pki_directory + "\n" + granted.grant.lender + "\n" +
+                                    TransferPath());
   Spawn entry;
   entry.kind = Spawn::Kind::kNear;
   entry.job = job->first;
@@ -186,6 +224,11 @@ void PoolServer::LeaveRelay(Relay& relay) {
 
 void PoolServer::RelayEnded(const Spawn& spawn, bool was_ready) {
   if (spawn.kind == Spawn::Kind::kFar) return;
+  if (spawn.kind == Spawn::Kind::kTransfers) {
+    transfer_spawn_ = 0;
+    transfers_again_ = now_ + 1'000 * kMilli;
+    return;
+  }
   const auto relay = relays_.find(spawn.grant);
   const bool meant = relay == relays_.end() || relay->second.leaving;
   if (relay != relays_.end()) relays_.erase(relay);
@@ -248,6 +291,7 @@ scheduler::PoolReport PoolServer::Report() const {
 }
 
 void PoolServer::TendRelays() {
+  if (transfer_listener_ && transfer_spawn_ == 0 && !stopping_ && now_ >= transfers_again_) StartTransfers();
   if (drain_until_ != INT64_MAX && !stopping_) {
     const bool busy = !jobs_.empty() || std::any_of(spawns_.begin(), spawns_.end(), [](const auto& spawn) {
       return spawn.second.kind == Spawn::Kind::kFar;

@@ -118,7 +118,7 @@ class PoolServer {
     pid_t pid = 0;
     ClientId client = 0;
     bool kill = false;
-    enum class Kind { kWorker, kNear, kFar } kind = Kind::kWorker;
+    enum class Kind { kWorker, kNear, kFar, kTransfers } kind = Kind::kWorker;
     std::uint64_t grant = 0;  // relays
     std::string refused;      // why its attach was refused
   };
@@ -205,6 +205,9 @@ class PoolServer {
 
   // ---- pool_relays.cc
   bool ListenForRelays(std::string* reason);
+  Fd ListenOn(const std::string& host, const std::string& port, std::uint16_t* bound, std::string* reason) const;
+  void StartTransfers();
+  std::string TransferPath() const { return options_.socket_path + ".transfers"; }
   void AcceptRelays();
   void TakeNews();
   void StartNear(const Neighbours::Granted& granted);
@@ -252,6 +255,10 @@ class PoolServer {
   Now drain_until_ = INT64_MAX;       // asked to hand over and end
   Fd relay_listener_;
   std::string relay_address_;
+  Fd transfer_listener_;
+  std::string transfer_address_;
+  std::uint32_t transfer_spawn_ = 0;  // 0: the server does not run
+  Now transfers_again_ = 0;           // not before, after one that ended
   std::map<std::uint64_t, Relay> relays_;
   std::uint32_t next_relay_spawn_ = kFirstRelaySpawn;
   std::vector<scheduler::LeaseWant> reported_wants_;

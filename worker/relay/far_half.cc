@@ -29,7 +29,8 @@ constexpr std::int64_t kMomentNanos = 30'000, kSpinNanos = 20'000, kSleepNanos =
 
 }  // namespace
 
-FarHalf::FarHalf(runtime::Context& context, Stream& stream) : context_(context), stream_(stream) {
+FarHalf::FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, std::string pki)
+    : context_(context), stream_(stream), offers_(context, desk), fetcher_(context, desk, std::move(pki)) {
   context_.submitter().stay_here = true;
 }
 
@@ -89,6 +90,7 @@ bool FarHalf::TakePush(const Head& head) {
   for (const PushInput& input : inputs) {
     RefCore ref = RefOfName(input.name);
     if (!ref.pin) End("a task whose input has no name");
+    fetcher_.Raise(input.name);
     ref.element = input.element == store::kWholeElement ? detail::kWhole : input.element;
     arguments.Depend(ref, input.unwrap);
   }
@@ -109,18 +111,40 @@ bool FarHalf::TakePush(const Head& head) {
 
 bool FarHalf::TakeValue(const Head& head) {
   RefOfName(head.number);  // perhaps the first that is heard of it
-  detail::Encoder value;
+  auto value = std::make_shared<detail::Encoder>();
+  std::vector<OfferedBlock> offered;
   std::string why;
-  const FormRead read = ReadForm(stream_, head.bytes, [this](Name name) { return RefOfName(name); }, &value, &why);
+  const FormRead read =
+      ReadForm(stream_, head.bytes, [this](Name name) { return RefOfName(name); }, value.get(), &why, &offered);
   if (read == FormRead::kHostile) End(why);
   if (read == FormRead::kOver) return false;
+  if (offered.empty()) {
+    if (read == FormRead::kError) Answer(Kind::kFetched, head.number);  // whatever it offered
+    Keep(head.number, *value, read == FormRead::kError);
+    return true;
+  }
+  fetcher_.Add(head.number, FetchClass::kPrefetch, std::move(offered), true,
+               [this, name = head.number, value](bool ok, const std::string& fault) {
+                 if (!ok) std::fprintf(stderr, "sheaf: a transfer failed: %s\n", fault.c_str());
+                 if (ok) Keep(name, *value, false);
+                 Answer(ok ? Kind::kFetched : Kind::kAgain, name);
+               });
+  return true;
+}
+
+void FarHalf::Answer(Kind kind, Name name) {
+  Outgoing out;
+  out.Bare(kind, name);
+  if (!out.Flush(stream_)) End("");
+}
+
+void FarHalf::Keep(Name name, detail::Encoder& value, bool error) {
   RefCore promised;
-  if (!names_.TakePromise(head.number, &promised)) return true;
-  runtime::HomeValue home = runtime::StoreHome(context_, value, read == FormRead::kError ? store::kFlagError : 0);
+  if (!names_.TakePromise(name, &promised)) return;
+  runtime::HomeValue home = runtime::StoreHome(context_, value, error ? store::kFlagError : 0);
   context_.submitter().KeepPromise(static_cast<ObjectRoot*>(promised.pin.get()), home.flags,
                                    std::as_bytes(std::span(home.payload)).first(home.size), std::move(home.holds));
   context_.RingAwaiting();
-  return true;
 }
 
 bool FarHalf::TakeStart(const Head& head) {
@@ -145,7 +169,10 @@ bool FarHalf::TakeStart(const Head& head) {
 bool FarHalf::TakeForget(const Head& head) {
   std::vector<Name> names(head.bytes / sizeof(Name));
   if (!stream_.Read(names.data(), names.size() * sizeof(Name))) return false;
-  for (const Name name : names) names_.Erase(name);
+  for (const Name name : names) {
+    names_.Erase(name);
+    fetcher_.Let(name);
+  }
   {
     std::lock_guard lock(ready_mutex_);
     forgotten_.insert(forgotten_.end(), names.begin(), names.end());
@@ -173,6 +200,16 @@ void FarHalf::ReadLoop() {
       case Kind::kForget:
         ok = TakeForget(head);
         break;
+      case Kind::kFetched:
+        offers_.Take(head.number);
+        break;
+      case Kind::kAgain: {
+        offers_.Take(head.number);
+        std::lock_guard lock(ready_mutex_);
+        again_.push_back(head.number);
+        has_ready_.store(true, std::memory_order_release);
+        break;
+      }
       case Kind::kPing:
         break;
       default:
@@ -218,7 +255,7 @@ Names::Name FarHalf::NameRefOf(const RefCore& ref) {
   return name;
 }
 
-void FarHalf::SendResult(Name name, std::uint64_t took_nanos) {
+void FarHalf::SendResult(Name name, std::uint64_t took_nanos, Offers* offers) {
   const RefCore ref = names_.RefOf(name);
   if (!ref.pin) return;
   if (name & kFarNames) {
@@ -228,24 +265,28 @@ void FarHalf::SendResult(Name name, std::uint64_t took_nanos) {
     out_.Begin(Kind::kDone, name);
     out_.Raw(&done, sizeof done);
   }
+  detail::Stored value;
+  std::uint64_t bytes = 0;
   try {
-    const detail::Stored value = runtime::FetchObject(context_, ref, kForever);
-    WriteForm(context_, value, [this](const RefCore& inner) { return NameRefOf(inner); }, &out_);
+    value = runtime::FetchObject(context_, ref, kForever);
+    bytes = WriteForm(context_, value, [this](const RefCore& inner) { return NameRefOf(inner); }, &out_, offers);
   } catch (const Error& error) {
     WriteErrorForm("ObjectLostError", error.what(), &out_);
   }
   out_.End();
+  if (offers) offers->Keep(name, std::move(value), bytes);
   if (out_.large() && !out_.Flush(stream_)) End("");
 }
 
 std::uint32_t FarHalf::SendReady() {
   std::vector<Ready> ready;
-  std::vector<Name> forgotten;
+  std::vector<Name> forgotten, again;
   std::vector<std::pair<Name, std::string>> refused;
   if (has_ready_.load(std::memory_order_acquire)) {
     std::lock_guard lock(ready_mutex_);
     ready.swap(ready_);
     forgotten.swap(forgotten_);
+    again.swap(again_);
     refused.swap(refused_);
     has_ready_.store(false, std::memory_order_relaxed);
   }
@@ -253,7 +294,8 @@ std::uint32_t FarHalf::SendReady() {
     Submitter::Lock lock(context_.submitter());
     for (Ready& one : ready) one.took_nanos = context_.submitter().core().CostOf(one.function);
   }
-  for (const Ready& one : ready) SendResult(one.name, one.took_nanos);
+  for (const Ready& one : ready) SendResult(one.name, one.took_nanos, &offers_);
+  for (const Name name : again) SendResult(name, 0, nullptr);
   for (const auto& [name, error] : refused) {
     const Done done{};
     const FormHead form{kFormError, static_cast<std::uint32_t>(error.size()), 0, 0, 0};
@@ -267,7 +309,7 @@ std::uint32_t FarHalf::SendReady() {
   foreign.swap(foreign_);
   for (auto& [name, ref] : foreign) {
     if (runtime::ObjectIsReady(context_, ref)) {
-      SendResult(name, 0);
+      SendResult(name, 0, &offers_);
     } else {
       foreign_.emplace_back(name, std::move(ref));
     }

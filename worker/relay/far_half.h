@@ -1,7 +1,7 @@
 // The far half of a relay: to its pool the driver of a job's twin, which submits what comes from another pool and sends back
 // what becomes ready.
 //
-// Threads: the reader takes frames off the stream, submits, and looks for a moment whether a result comes at once; Run's
+// Threads: the fetcher brings values that travel beside the stream; the reader takes frames off the stream, submits, and looks for a moment whether a result comes at once; Run's
 // thread waits for the others and sends them. `send_` belongs to whoever of the two looks for results. The output
 // thread forwards what the workers print; the helper talks to the pool. A stream that breaks ends the process: its pool
 // buries a dead driver with its job.
@@ -21,7 +21,7 @@ namespace sheaf::relay {
 
 class FarHalf {
  public:
-  FarHalf(runtime::Context& context, Stream& stream);
+  FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, std::string pki);
 
   void ReadLoop();                    // the reader's thread; ends the process when the stream is over
   void OutputLoop(int out, int err);  // descriptors of pipes that the workers write to
@@ -32,13 +32,15 @@ class FarHalf {
   [[noreturn]] void End(const std::string& why);
   bool TakePush(const Head& head);
   bool TakeValue(const Head& head);
+  void Keep(Name name, detail::Encoder& value, bool error);
+  void Answer(Kind kind, Name name);
   bool TakeStart(const Head& head);
   bool TakeForget(const Head& head);
   detail::RefCore RefOfName(Name name);
   Name NameRefOf(const detail::RefCore& ref);
   void Await(Name name, const detail::RefCore& ref, std::uint32_t function);  // it is sent when it is ready
   void Refuse(Name name, std::string_view kind, const std::string& message);
-  void SendResult(Name name, std::uint64_t took_nanos);
+  void SendResult(Name name, std::uint64_t took_nanos, Offers* offers);
   std::uint32_t SendReady();  // send_ held
   void ServeForAMoment();
 
@@ -46,6 +48,8 @@ class FarHalf {
   Stream& stream_;
   Names names_{false};
   std::mutex send_;
+  Offers offers_;
+  Fetcher fetcher_;
   Outgoing out_;                                           // with send_, as the next
   std::vector<std::pair<Name, detail::RefCore>> foreign_;  // of our workers: looked at in turn
   std::mutex ready_mutex_;
@@ -56,6 +60,7 @@ class FarHalf {
   };
   std::vector<Ready> ready_;
   std::vector<Name> forgotten_;
+  std::vector<Name> again_;                            // to be sent in the stream
   std::vector<std::pair<Name, std::string>> refused_;  // could not be submitted: stored errors
   std::atomic<bool> has_ready_{false}, has_foreign_{false}, asleep_{false};
 };

@@ -1,6 +1,8 @@
 #include "worker/relay/form.h"
 
 #include <cstring>
+#include <deque>
+#include <optional>
 
 #include "sheaf/error.h"
 
@@ -16,11 +18,13 @@ void WriteErrorForm(std::string_view kind, const std::string& message, Outgoing*
   out->Raw(error.payload().data(), error.payload().size());
 }
 
-std::uint64_t WriteForm(runtime::Context& context, const detail::Stored& value, const NameRef& name_ref,
-                        Outgoing* out) {
+std::uint64_t WriteForm(runtime::Context& context, const detail::Stored& value, const NameRef& name_ref, Outgoing* out,
+                        Offers* offers) {
   const std::size_t count = value.marks.size() / sizeof(std::uint32_t);
   std::vector<FormMark> marks(count);
   std::vector<std::span<const std::byte>> blocks;
+  std::deque<BlockOffer> offered;
+  std::uint64_t beside = 0;
   FormHead head{value.error ? kFormError : 0u, static_cast<std::uint32_t>(value.payload.size()),
                 static_cast<std::uint32_t>(count), 0, 0};
   if (value.payload.size() > kPayloadMax) {
@@ -50,9 +54,15 @@ std::uint64_t WriteForm(runtime::Context& context, const detail::Stored& value, 
         std::memcpy(&named, record, sizeof named);
         const std::byte* data = context.peers().Resolve(named.loc, named.size);
         if (!data) throw ObjectLostError("a block of this object is gone with the process that made it");
-        blocks.push_back({data, named.size});
-        head.block_bytes += named.size;
-        marks[i] = {mark, 0, named.size};
+        if (const auto offer = offers ? offers->Make(named, value.pin) : std::nullopt) {
+          blocks.push_back(std::as_bytes(std::span(&offered.emplace_back(*offer), 1)));
+          marks[i] = {mark, kBlockOffered, sizeof(BlockOffer)};
+          beside += named.size;
+        } else {
+          blocks.push_back({data, named.size});
+          marks[i] = {mark, 0, named.size};
+        }
+        head.block_bytes += blocks.back().size();
       }
     } catch (const Error& error) {
       WriteErrorForm("ObjectLostError", error.what(), out);
@@ -64,10 +74,11 @@ std::uint64_t WriteForm(runtime::Context& context, const detail::Stored& value, 
   out->InPlace(value.payload.data(), value.payload.size());
   for (const auto& block : blocks) out->InPlace(block.data(), block.size());
   if (value.pin) out->Keep(value.pin);
-  return head.payload_bytes + head.block_bytes;
+  return head.payload_bytes + head.block_bytes + beside;
 }
 
-FormRead ReadForm(Stream& from, std::uint64_t bytes, const RefOfName& ref_of, Encoder* to, std::string* why) {
+FormRead ReadForm(Stream& from, std::uint64_t bytes, const RefOfName& ref_of, Encoder* to, std::string* why,
+                  std::vector<OfferedBlock>* offered) {
   FormHead head{};
   if (bytes < sizeof head || !from.Read(&head, sizeof head)) return FormRead::kOver;
   *why = CheckForm(head, bytes);
@@ -78,7 +89,12 @@ FormRead ReadForm(Stream& from, std::uint64_t bytes, const RefOfName& ref_of, En
   if (!why->empty()) return FormRead::kHostile;
   std::uint64_t left = head.payload_bytes + head.block_bytes;
   try {
-    std::vector<std::pair<std::byte*, std::uint64_t>> blocks;
+    struct Coming {
+      std::byte* to;
+      std::uint64_t bytes;
+      bool offered;
+    };
+    std::vector<Coming> blocks;
     std::uint32_t at = 0;
     const auto plain = [&](std::uint32_t until) {
       if (until > at && !from.Read(to->Extend(until - at), until - at)) return false;
@@ -89,7 +105,8 @@ FormRead ReadForm(Stream& from, std::uint64_t bytes, const RefOfName& ref_of, En
     for (const FormMark& mark : marks) {
       if (!plain(mark.offset & ~kMarkRef)) return FormRead::kOver;
       const std::uint32_t record = mark.offset & kMarkRef ? kRefRecordBytes : kBlockRecordBytes;
-      if (!from.Skip(record)) return FormRead::kOver;
+      store::BlockRecord named{};  // its size is of use
+      if (!from.Read(&named, record)) return FormRead::kOver;
       at += record;
       left -= record;
       if (mark.offset & kMarkRef) {
@@ -101,16 +118,35 @@ FormRead ReadForm(Stream& from, std::uint64_t bytes, const RefOfName& ref_of, En
         ref.element = mark.element;
         to->AddRef(ref);
       } else {
-        blocks.emplace_back(to->NewBlock(mark.value), mark.value);
+        const bool beside = mark.element == kBlockOffered;
+        if (beside && (!offered || named.size < kOfferMin || named.size > kBlockMax)) {
+          *why = "a value with an offer that is out of place or bounds";
+          return FormRead::kHostile;
+        }
+        detail::WritableBlock fresh(beside ? named.size : mark.value);
+        blocks.push_back({fresh.data(), fresh.size(), beside});
+        const detail::Block block = std::move(fresh).Seal();
+        to->AddBlock(block);
+        if (beside) offered->push_back({{}, block, blocks.back().to});
       }
     }
     if (!plain(head.payload_bytes)) return FormRead::kOver;
-    for (const auto& [data, size] : blocks) {
-      if (!from.Read(data, size)) return FormRead::kOver;
-      left -= size;
+    std::size_t next = 0;
+    for (const Coming& block : blocks) {
+      if (block.offered) {
+        BlockOffer& offer = (*offered)[next++].offer;
+        if (!from.Read(&offer, sizeof offer)) return FormRead::kOver;
+        *why = offer.bytes == block.bytes ? CheckOffer(offer) : "an offer of another size than its block";
+        if (!why->empty()) return FormRead::kHostile;
+        left -= sizeof offer;
+        continue;
+      }
+      if (!from.Read(block.to, block.bytes)) return FormRead::kOver;
+      left -= block.bytes;
     }
   } catch (const Error& error) {
     if (!from.Skip(left)) return FormRead::kOver;
+    if (offered) offered->clear();
     to->Clear();
     detail::EncodeRuntimeError("OutOfMemoryError", std::string("a value from another machine: ") + error.what(),
                                {"", 1}, *to);

@@ -7,7 +7,9 @@
 
 #include "runtime/context.h"
 #include "sheaf/detail/abi.h"
+#include "worker/relay/fetcher.h"
 #include "worker/relay/frame.h"
+#include "worker/relay/offers.h"
 #include "worker/relay/outgoing.h"
 #include "worker/relay/stream.h"
 
@@ -19,15 +21,19 @@ using NameRef = std::function<std::uint64_t(const detail::RefCore& ref)>;
 using RefOfName = std::function<detail::RefCore(std::uint64_t name)>;
 
 // Appends the form of `value`. What it names is kept until the flush. A value whose memory is gone, or whose marks are damaged,
-// becomes the error that says so. Returns how many bytes of payload and blocks that were.
-std::uint64_t WriteForm(runtime::Context& context, const detail::Stored& value, const NameRef& name_ref, Outgoing* out);
+// becomes the error that says so. Returns how many bytes of payload and blocks that were. `offers`: for its
+// large blocks; nullptr: everything goes in the stream.
+std::uint64_t WriteForm(runtime::Context& context, const detail::Stored& value, const NameRef& name_ref, Outgoing* out,
+                        Offers* offers = nullptr);
 
 // The form of a runtime error.
 void WriteErrorForm(std::string_view kind, const std::string& message, Outgoing* out);
 
 enum class FormRead { kOk, kError, kOver, kHostile };  // kError: `to` is a stored error; kOver: the stream is over
 // Reads a form of `bytes` bytes into fresh memory of this process. Where there is none, the rest is skipped and the
-// outcome is an OutOfMemoryError.
-FormRead ReadForm(Stream& from, std::uint64_t bytes, const RefOfName& ref_of, detail::Encoder* to, std::string* why);
+// outcome is an OutOfMemoryError. `offered`: blocks that have room here and are still to be fetched; nullptr: an offer is
+// out of place.
+FormRead ReadForm(Stream& from, std::uint64_t bytes, const RefOfName& ref_of, detail::Encoder* to, std::string* why,
+                  std::vector<OfferedBlock>* offered = nullptr);
 
 }  // namespace sheaf::relay

@@ -17,11 +17,15 @@
 //   kForgotten  far   the same                          nothing that follows names them
 //   kOutput     far   u32 stream, text                  what the workers wrote: whole lines
 //   kPing       both                                    alive
+//   kFetched n  both                                    what the value of n offered is there: it need not stay
+//   kAgain n    both                                    it could not be fetched: send it in this stream
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
+
+#include "worker/relay/transfer_frame.h"
 
 namespace sheaf::relay {
 
@@ -42,6 +46,8 @@ enum class Kind : std::uint32_t {
   kForgotten = 11,
   kOutput = 12,
   kPing = 13,
+  kFetched = 14,
+  kAgain = 15,
 };
 
 struct Head {
@@ -72,10 +78,11 @@ struct FormHead {
   std::uint64_t block_bytes;
 };
 inline constexpr std::uint32_t kMarkRef = 1u << 31;
+inline constexpr std::uint32_t kBlockOffered = 1;
 struct FormMark {
-  std::uint32_t offset;  // with kMarkRef: of a ref, else of a block
-  std::uint32_t element;
-  std::uint64_t value;  // the object's name; or the block's size
+  std::uint32_t offset;   // with kMarkRef: of a ref, else of a block
+  std::uint32_t element;  // of a ref; of a block: kBlockOffered if a BlockOffer lies in its place, or 0
+  std::uint64_t value;    // the object's name; or the size of what lies among the blocks
 };
 inline constexpr std::uint32_t kBlockRecordBytes = 24, kRefRecordBytes = 16;
 
@@ -132,6 +139,8 @@ inline std::string CheckHead(const Head& head, bool near) {
       least = sizeof(std::uint64_t), most = kTextMax;
       break;
     case Kind::kPing:
+    case Kind::kFetched:
+    case Kind::kAgain:
       from_far = true;
       break;
     case Kind::kNeed:
@@ -174,6 +183,8 @@ inline std::string CheckMarks(const FormHead& head, const FormMark* marks) {
     at = offset + (ref ? kRefRecordBytes : kBlockRecordBytes);
     if (at > head.payload_bytes) return "a value whose record lies outside of it";
     if (ref) continue;
+    if (marks[i].element > kBlockOffered || (marks[i].element == kBlockOffered && marks[i].value != sizeof(BlockOffer)))
+      return "a value whose block is offered in no known way";
     if (marks[i].value > head.block_bytes - blocks) return "a value whose blocks are larger than its frame";
     blocks += marks[i].value;
   }

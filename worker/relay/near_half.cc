@@ -26,8 +26,14 @@ constexpr std::size_t kForgetMax = kTextMax / sizeof(Names::Name);
 
 }  // namespace
 
-NearHalf::NearHalf(runtime::Context& context, Stream& stream, std::string machine, std::uint32_t cpus_milli)
-    : Executor(context, true), stream_(stream), machine_(std::move(machine)), cpus_milli_(cpus_milli) {}
+NearHalf::NearHalf(runtime::Context& context, Stream& stream, std::string machine, std::uint32_t cpus_milli,
+                   TransferDesk& desk, std::string pki)
+    : Executor(context, true),
+      stream_(stream),
+      machine_(std::move(machine)),
+      cpus_milli_(cpus_milli),
+      offers_(context, desk),
+      fetcher_(context, desk, std::move(pki)) {}
 
 // Everything that others were told stays as it is: the pool keeps the memory.
 void NearHalf::End(const std::string& why) {
@@ -163,12 +169,12 @@ bool NearHalf::ForwardInTurn(const Task& task) {
       out_.Begin(Kind::kValue, input.name);
       std::uint64_t bytes = 0;
       if (input.value.pin) {
-        bytes = WriteForm(context_, input.value, name_ref, &out_);
+        bytes = WriteForm(context_, input.value, name_ref, &out_, &offers_);
       } else {
         WriteErrorForm("ObjectLostError", "an input of this task was lost with the process that made it", &out_);
       }
       out_.End();
-      names_.Settle(input.name, bytes);
+      if (!offers_.Keep(input.name, input.value, bytes)) names_.Settle(input.name, bytes);
     }
     input.as.name = input.name;
   }
@@ -222,14 +228,32 @@ void NearHalf::SendReadyObjects() {
     }
     out_.Begin(Kind::kValue, name);
     std::uint64_t bytes = 0;
+    detail::Stored value;
     try {
-      const detail::Stored value = runtime::FetchObject(context_, ref, kForever);
-      bytes = WriteForm(context_, value, [this](const RefCore& inner) { return NameRefOf(inner); }, &out_);
+      value = runtime::FetchObject(context_, ref, kForever);
+      bytes = WriteForm(context_, value, [this](const RefCore& inner) { return NameRefOf(inner); }, &out_, &offers_);
     } catch (const Error& error) {
       WriteErrorForm("ObjectLostError", error.what(), &out_);
     }
     out_.End();
-    names_.Settle(name, bytes);
+    if (!offers_.Keep(name, std::move(value), bytes)) names_.Settle(name, bytes);
+  }
+}
+
+// What the other half could not fetch.
+void NearHalf::SendAgain() {
+  std::vector<Name> names;
+  {
+    std::lock_guard turn(turn_);
+    names.swap(again_);
+  }
+  for (const Name name : names) {
+    const auto kept = offers_.Take(name);
+    if (!kept) continue;
+    out_.Begin(Kind::kValue, name);
+    WriteForm(context_, kept->value, [this](const RefCore& inner) { return NameRefOf(inner); }, &out_);
+    out_.End();
+    names_.Settle(name, kept->bytes);
   }
 }
 
@@ -237,6 +261,7 @@ void NearHalf::SendReadyObjects() {
 
 std::uint32_t NearHalf::Arrived() {
   if (!unsent_.empty()) SendReadyObjects();
+  SendAgain();
   Housekeeping(NowNanos());
   if (!out_.empty() && !out_.Flush(stream_)) End("it cannot be written to");
   return 0;
@@ -287,42 +312,93 @@ RefCore NearHalf::RefOfName(Name name, Name of_task) {
 bool NearHalf::TakeDone(const Head& head) {
   Done done{};
   if (!stream_.Read(&done, sizeof done)) return false;
-  detail::Encoder value;
+  auto value = std::make_shared<detail::Encoder>();
+  std::vector<OfferedBlock> offered;
   std::string why;
   const FormRead read = ReadForm(
-      stream_, head.bytes - sizeof done, [&](Name name) { return RefOfName(name, head.number); }, &value, &why);
+      stream_, head.bytes - sizeof done, [&](Name name) { return RefOfName(name, head.number); }, value.get(), &why,
+      &offered);
   if (read == FormRead::kHostile) End(why);
   if (read == FormRead::kOver) return false;
-  Outcome outcome = runtime::StoreHome(context_, value, read == FormRead::kError ? store::kFlagError : 0);
-  if (done.took_nanos > 0 && read == FormRead::kOk) {
-    const std::uint64_t took = std::clamp<std::uint64_t>(done.took_nanos / store::kTookNanos, 1, store::kTookMax);
+  if (read == FormRead::kError) Answer(Kind::kFetched, head.number);  // whatever it offered
+  std::uint64_t bytes = head.bytes;
+  for (const OfferedBlock& one : offered) bytes += one.block.size;
+  const auto finish = [this, name = head.number, done, bytes, value, error = read == FormRead::kError] {
+    Finish(name, done.took_nanos, bytes, *value, error);
+  };
+  if (offered.empty()) {
+    finish();
+  } else {
+    Fetch(head.number, FetchClass::kResult, std::move(offered), finish);
+  }
+  return true;
+}
+
+// On the reader's thread or the fetcher's.
+void NearHalf::Finish(Name name, std::uint64_t took_nanos, std::uint64_t bytes, detail::Encoder& value, bool error) {
+  Outcome outcome = runtime::StoreHome(context_, value, error ? store::kFlagError : 0);
+  if (took_nanos > 0 && !error) {
+    const std::uint64_t took = std::clamp<std::uint64_t>(took_nanos / store::kTookNanos, 1, store::kTookMax);
     outcome.flags |= static_cast<std::uint32_t>(took) << store::kTookShift;
   }
   std::lock_guard turn(turn_);
-  names_.Settle(head.number, head.bytes);
-  const auto found = away_.find(head.number);
+  names_.Settle(name, bytes);
+  const auto found = away_.find(name);
   if (found == away_.end()) End("it answered a task that was not asked");
   const Away away = found->second;
   away_.erase(found);
   Seal(*away.pair, away.lane, away.position, away.incoming, outcome);
   away.pair->away.fetch_sub(1, std::memory_order_release);
-  return true;
+}
+
+void NearHalf::Answer(Kind kind, Name name) {
+  Outgoing out;
+  out.Bare(kind, name);
+  if (!out.Flush(stream_)) End("it cannot be written to");
+}
+
+void NearHalf::Fetch(Name name, FetchClass wanted, std::vector<OfferedBlock> blocks, std::function<void()> then) {
+  fetcher_.Add(name, wanted, std::move(blocks), false, [this, name, then](bool ok, const std::string& why) {
+    if (!ok) std::fprintf(stderr, "sheaf: a transfer from %s failed: %s\n", machine_.c_str(), why.c_str());
+    if (ok) then();
+    Answer(ok ? Kind::kFetched : Kind::kAgain, name);
+  });
+}
+
+void NearHalf::TakeFetched(Name name) {
+  if (const auto kept = offers_.Take(name)) names_.Settle(name, kept->bytes);
 }
 
 bool NearHalf::TakeValue(const Head& head) {
-  detail::Encoder value;
+  auto value = std::make_shared<detail::Encoder>();
+  std::vector<OfferedBlock> offered;
   std::string why;
-  const FormRead read = ReadForm(stream_, head.bytes, [&](Name name) { return RefOfName(name, 0); }, &value, &why);
+  const FormRead read =
+      ReadForm(stream_, head.bytes, [&](Name name) { return RefOfName(name, 0); }, value.get(), &why, &offered);
   if (read == FormRead::kHostile) End(why);
   if (read == FormRead::kOver) return false;
+  if (read == FormRead::kError) Answer(Kind::kFetched, head.number);
+  std::uint64_t bytes = head.bytes;
+  for (const OfferedBlock& one : offered) bytes += one.block.size;
+  const auto keep = [this, name = head.number, bytes, value, error = read == FormRead::kError] {
+    Keep(name, bytes, *value, error);
+  };
+  if (offered.empty()) {
+    keep();
+  } else {
+    Fetch(head.number, FetchClass::kPrefetch, std::move(offered), keep);
+  }
+  return true;
+}
+
+void NearHalf::Keep(Name name, std::uint64_t bytes, detail::Encoder& value, bool error) {
   RefCore promised;
-  if (!names_.TakePromise(head.number, &promised)) return true;
-  runtime::HomeValue home = runtime::StoreHome(context_, value, read == FormRead::kError ? store::kFlagError : 0);
+  if (!names_.TakePromise(name, &promised)) return;
+  runtime::HomeValue home = runtime::StoreHome(context_, value, error ? store::kFlagError : 0);
   context_.submitter().KeepPromise(static_cast<runtime::ObjectRoot*>(promised.pin.get()), home.flags,
                                    std::as_bytes(std::span(home.payload)).first(home.size), std::move(home.holds));
-  names_.Settle(head.number, head.bytes);
+  names_.Settle(name, bytes);
   context_.RingAwaiting();
-  return true;
 }
 
 bool NearHalf::TakeForgotten(const Head& head) {
@@ -374,6 +450,15 @@ void NearHalf::ReadLoop() {
         std::string text(head.bytes, '\0');
         if (!stream_.Read(text.data(), text.size())) text = "it refused";
         End(text);
+      }
+      case Kind::kFetched:
+        TakeFetched(head.number);
+        break;
+      case Kind::kAgain: {
+        std::lock_guard turn(turn_);
+        again_.push_back(head.number);
+        context_.RingAwaiting();
+        break;
       }
       case Kind::kPing:
         break;

@@ -3,8 +3,8 @@
 // It claims an entry once every input has a value here or a name there, so what is away never waits for what is still in a
 // lane. Values go along with the first task that needs them and stay there, named, for the next ones.
 //
-// Threads: the executor's loop claims and sends; the reader takes results off the stream and publishes them at once; the
-// helper talks to the pool. `turn_` makes the first two one writer; nobody holds it while it writes to the stream. A stream
+// Threads: the executor's loop claims and sends; the reader takes results off the stream and publishes them at once, the
+// fetcher those that came beside it; the helper talks to the pool. `turn_` makes them one writer; nobody holds it while it writes to the stream. A stream
 // that breaks ends the process: its pool buries a dead worker, and the submitters run again what it had claimed.
 #pragma once
 
@@ -27,7 +27,9 @@ inline constexpr int kExitStreamOver = 72;
 class NearHalf final : public worker::Executor {
  public:
   // `machine`: the other's name, for what its workers print. `cpus_milli`: what the grant counts for each task.
-  NearHalf(runtime::Context& context, Stream& stream, std::string machine, std::uint32_t cpus_milli);
+  // `desk`, `pki`: for values that travel beside the stream.
+  NearHalf(runtime::Context& context, Stream& stream, std::string machine, std::uint32_t cpus_milli, TransferDesk& desk,
+           std::string pki);
 
   void ReadLoop();  // the reader's thread; ends the process when the stream is over
 
@@ -64,8 +66,14 @@ class NearHalf final : public worker::Executor {
   detail::RefCore RefOfName(Name name, Name of_task);
   void SendReadyObjects();
   void Housekeeping(std::int64_t now);
+  void SendAgain();
+  void Answer(Kind kind, Name name);
   bool TakeDone(const Head& head);
+  void Finish(Name name, std::uint64_t took_nanos, std::uint64_t bytes, detail::Encoder& value, bool error);
   bool TakeValue(const Head& head);
+  void Keep(Name name, std::uint64_t bytes, detail::Encoder& value, bool error);
+  void Fetch(Name name, FetchClass wanted, std::vector<OfferedBlock> blocks, std::function<void()> then);
+  void TakeFetched(Name name);
   bool TakeForgotten(const Head& head);
   bool TakeOutput(const Head& head);
   [[noreturn]] void End(const std::string& why);
@@ -75,11 +83,14 @@ class NearHalf final : public worker::Executor {
   const std::uint32_t cpus_milli_;
   Names names_{true};
   Outgoing out_;
+  Offers offers_;
+  Fetcher fetcher_;
   std::vector<Input> inputs_;
   std::vector<std::pair<Name, detail::RefCore>> unsent_;  // named, and their values still to come
   std::int64_t swept_ = 0;
   std::mutex turn_;  // everything of Executor's that both threads touch, and:
   std::unordered_map<Name, Away> away_;
+  std::vector<Name> again_;  // to be sent in the stream
 };
 
 }  // namespace sheaf::relay

@@ -1,12 +1,8 @@
 #include "worker/relay/relay_main.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,15 +20,15 @@
 #include "proto/local_wire.h"
 #include "runtime/context.h"
 #include "sheaf/error.h"
+#include "worker/relay/connect.h"
 #include "worker/relay/far_half.h"
 #include "worker/relay/near_half.h"
 #include "worker/relay/program_copy.h"
-#include "worker/relay/tls.h"
+#include "worker/relay/transfer_desk.h"
+#include "worker/relay/transfer_server.h"
 
 namespace sheaf::relay {
 namespace {
-
-constexpr int kConnectMillis = 2000;
 
 [[noreturn]] void Fail(const std::string& why) {
   std::fprintf(stderr, "sheaf: %s\n", why.c_str());
@@ -49,48 +45,10 @@ std::uint32_t TakeSpawnNumber() {
   return spawn;
 }
 
-Fd ConnectTo(const std::string& address) {
-  const std::size_t colon = address.rfind(':');
-  if (colon == std::string::npos) Fail("'" + address + "' is no address of a pool");
-  std::string host = address.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
-  addrinfo wish{}, *found = nullptr;
-  wish.ai_socktype = SOCK_STREAM;
-  wish.ai_flags = AI_NUMERICSERV;
-  const int fault = getaddrinfo(host.c_str(), address.c_str() + colon + 1, &wish, &found);
-  if (fault != 0) Fail("the pool's address " + address + " cannot be resolved: " + gai_strerror(fault));
-  int error = 0;
-  for (const addrinfo* at = found; at; at = at->ai_next) {
-    Fd socket(::socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!socket) continue;
-    if (connect(socket.get(), at->ai_addr, at->ai_addrlen) != 0 && errno != EINPROGRESS) {
-      error = errno;
-      continue;
-    }
-    pollfd waits{socket.get(), POLLOUT, 0};
-    socklen_t size = sizeof error;
-    error = ETIMEDOUT;
-    if (poll(&waits, 1, kConnectMillis) == 1) getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error != 0) continue;
-    fcntl(socket.get(), F_SETFL, fcntl(socket.get(), F_GETFL) & ~O_NONBLOCK);
-    freeaddrinfo(found);
-    return socket;
-  }
-  freeaddrinfo(found);
-  Fail("the pool at " + address + " cannot be reached: " + std::strerror(error));
-}
-
 std::string MachineName() {
   char name[65] = {};
   gethostname(name, sizeof name - 1);
   return name;
-}
-
-// In the clear on this machine, under TLS with credentials.
-std::unique_ptr<Transport> Secure(Fd socket, bool connects, const std::string& pki, std::string* peer,
-                                  std::string* why) {
-  if (pki.empty()) return PlainTransport(std::move(socket));
-  return TlsTransport(std::move(socket), connects, scheduler::ReadCredentials(pki), peer, why);
 }
 
 // Text of the frame that was announced by `head`.
@@ -180,23 +138,26 @@ int RunNear(const std::vector<std::string>& arguments) {
   if (!given) Fail("internal-relay is started by a pool only");
   std::istringstream lines{std::string(given)};
   unsetenv(kRelayEnvironment);
-  std::string address, ticket, milli, identity, pki, lender;
+  std::string address, ticket, milli, identity, pki, lender, transfers;
   std::getline(lines, address);
   std::getline(lines, ticket);
   std::getline(lines, milli);
   std::getline(lines, identity);
   std::getline(lines, pki);
   std::getline(lines, lender);
+  std::getline(lines, transfers);
   std::string peer, why;
-  std::unique_ptr<Transport> transport = Secure(ConnectTo(address), true, pki, &peer, &why);
-  if (!transport) Fail("the pool at " + address + ": " + why);
+  std::unique_ptr<Transport> transport = Dial(address, pki, &peer, &why);
+  if (!transport) Fail(why);
   if (!pki.empty() && peer != lender) Fail("at " + address + " pool " + peer + " answers, not " + lender);
   Stream stream(std::move(transport));
   const std::string machine = Greet(stream, ticket, identity, arguments);
   try {
     auto context = runtime::Context::Attach(runtime::UniqueFd(wire::kWorkerSocketFd), wire::Role::kRelay, spawn);
     runtime::SetCurrentContext(context.get());
-    NearHalf half(*context, stream, machine, static_cast<std::uint32_t>(std::strtoul(milli.c_str(), nullptr, 10)));
+    TransferDesk desk(transfers);
+    NearHalf half(*context, stream, machine, static_cast<std::uint32_t>(std::strtoul(milli.c_str(), nullptr, 10)), desk,
+                  pki);
     context->Start();
     std::thread([&half] { half.ReadLoop(); }).detach();
     const int code = half.Run();
@@ -249,7 +210,10 @@ int RunFar() {
   const std::uint32_t spawn = TakeSpawnNumber();
   fcntl(kRelayFd, F_SETFL, fcntl(kRelayFd, F_GETFL) & ~O_NONBLOCK);
   const char* given = std::getenv(kRelayEnvironment);
-  const std::string pki = given ? given : "";
+  std::istringstream lines{std::string(given ? given : "")};
+  std::string pki, transfers;
+  std::getline(lines, pki);
+  std::getline(lines, transfers);
   unsetenv(kRelayEnvironment);
   std::string peer, fault;
   std::unique_ptr<Transport> transport = Secure(Fd(kRelayFd), false, pki, &peer, &fault);
@@ -303,7 +267,8 @@ int RunFar() {
     auto context =
         runtime::Context::Attach(runtime::UniqueFd(wire::kWorkerSocketFd), wire::Role::kDriver, spawn, &program);
     runtime::SetCurrentContext(context.get());
-    FarHalf half(*context, stream);
+    TransferDesk desk(transfers);
+    FarHalf half(*context, stream, desk, pki);
     context->Start();
     SendFrame(stream, Kind::kWelcome, MachineName());
     std::thread([&half] { half.ReadLoop(); }).detach();
@@ -314,6 +279,23 @@ int RunFar() {
   }
 }
 
+// ---- the server of a machine's offers -------------------------------------------------------------------------------
+
+int RunTransfers() {
+  TakeSpawnNumber();
+  const char* given = std::getenv(kRelayEnvironment);
+  if (!given) Fail("internal-relay is started by a pool only");
+  std::istringstream lines{std::string(given)};
+  unsetenv(kRelayEnvironment);
+  TransferServerOptions options;
+  options.listener = kRelayFd;
+  options.pool = wire::kWorkerSocketFd;
+  std::getline(lines, options.path);
+  std::getline(lines, options.address);
+  std::getline(lines, options.pki);
+  return ServeTransfers(options);
+}
+
 }  // namespace
 
 int RunRelay(int argc, char** argv) {
@@ -321,6 +303,7 @@ int RunRelay(int argc, char** argv) {
   const std::string half = argc > 0 ? argv[0] : "";
   if (half == "near") return RunNear({argv + 1, argv + argc});
   if (half == "far") return RunFar();
+  if (half == "transfers") return RunTransfers();
   std::fprintf(stderr, "sheaf internal-relay: is started by a pool only\n");
   return 2;
 }

@@ -8,7 +8,7 @@ namespace sheaf::relay {
 // this machine, in the clear) and the other pool's id, a line each. The far half gets the directory alone.
 inline constexpr char kRelayEnvironment[] = "SHEAF_RELAY";
 inline constexpr char kSpawnEnvironment[] = "SHEAF_RELAY_SPAWN";  // not a worker's: nobody takes this process over
-inline constexpr int kRelayFd = 4;  // near: the job's executable; far: the accepted connection
+inline constexpr int kRelayFd = 4;  // near: the job's executable; far: the accepted connection; transfers: the listener
 
 // `argv`: what follows "internal-relay". Near: "near", then the job's own arguments. Does not return before the end.
 int RunRelay(int argc, char** argv);

@@ -74,7 +74,7 @@ bool Stream::Read(void* to, std::size_t size) {
   while (size > 0) {
     if (begin_ == end_) {
       // Large pieces go where they belong, past the buffer.
-      if (size >= kBuffer) {
+      if (size >= buffer_.size()) {
         const std::size_t got = transport_->Read(at, size);
         if (got == 0) return false;
         at += got;
@@ -82,7 +82,7 @@ bool Stream::Read(void* to, std::size_t size) {
         continue;
       }
       begin_ = 0;
-      end_ = transport_->Read(buffer_.data(), kBuffer);
+      end_ = transport_->Read(buffer_.data(), buffer_.size());
       if (end_ == 0) return false;
     }
     const std::size_t some = std::min(size, end_ - begin_);

@@ -33,7 +33,9 @@ inline constexpr std::int64_t kPingNanos = 200'000'000;
 
 class Stream {
  public:
-  explicit Stream(std::unique_ptr<Transport> transport) : transport_(std::move(transport)), buffer_(kBuffer) {}
+  // `buffer`: how much is read ahead of what was asked for, at most.
+  explicit Stream(std::unique_ptr<Transport> transport, std::size_t buffer = 256 * 1024)
+      : transport_(std::move(transport)), buffer_(buffer) {}
 
   // Exactly `size` bytes; false: the stream is over.
   bool Read(void* to, std::size_t size);
@@ -44,7 +46,6 @@ class Stream {
   std::int64_t last_write() const { return last_write_.load(std::memory_order_relaxed); }
 
  private:
-  static constexpr std::size_t kBuffer = 256 * 1024;
   const std::unique_ptr<Transport> transport_;
   std::vector<std::byte> buffer_;  // the reader's
   std::size_t begin_ = 0, end_ = 0;
