@@ -1,5 +1,7 @@
 #include "runtime/getter.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -90,7 +92,7 @@ bool ValueIsHome(Submitter& submitter, const ObjectRoot& root) {
   } leave{context};
   const std::int64_t start = NowNanos(), deadline = DeadlineAfter(timeout);
   std::int64_t spin_until = 0;
-  bool woke = false;
+  bool woke = false, elsewhere = false;
   for (std::uint32_t turn = 0;; ++turn) {
     bool finished = false;
     {
@@ -103,15 +105,20 @@ bool ValueIsHome(Submitter& submitter, const ObjectRoot& root) {
       submitter.PumpLocked();
       if (submitter.FinishedLocked(*root)) return;
       // A worker that is asleep and was rung takes longer to wake up than a spin is worth, and may wake up on this very CPU.
-      if (spin_until == 0)
-        spin_until = NowNanos() + (MaySpinLocked(context) && !submitter.WorkerSleepsLocked(*root) ? kSpinNanos : 2'000);
+      if (spin_until == 0) {
+        elsewhere = submitter.RunsElsewhereLocked(*root);
+        spin_until = NowNanos() + (elsewhere ? kSpinElsewhereNanos
+                                   : MaySpinLocked(context) && !submitter.WorkerSleepsLocked(*root) ? kSpinNanos
+                                                                                                    : 2'000);
+      }
     }
     if (on_executor && pump) {
       if (runner->RunInline(root)) return;
       if (runner->WorkWhileWaiting()) continue;
     }
     if ((turn & 31) != 0 || NowNanos() < spin_until) {
-      CpuRelax();
+      // The halves of the relay, and perhaps the worker, want this CPU.
+      elsewhere && (turn & 7) == 0 ? void(sched_yield()) : CpuRelax();
       continue;
     }
     const std::int64_t now = NowNanos();

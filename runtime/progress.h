@@ -16,6 +16,8 @@ enum class Until {
 
 // About what a wake-up costs both sides: so long a look is cheaper than a sleep.
 inline constexpr std::int64_t kSpinNanos = 40'000;
+inline constexpr std::int64_t kSpinElsewhereNanos =
+    150'000;  // a round trip to another machine; others get the CPU meanwhile
 // Whether spinning takes a core from those who work: the busy workers, and this thread. The submitter's lock is held.
 bool MaySpinLocked(Context& context);
 

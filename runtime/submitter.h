@@ -103,6 +103,10 @@ class Submitter {
     return root.phase == Phase::kPushed && index != kNoPair &&
            PairAt(index).control->asleep.load(std::memory_order_relaxed) != 0;
   }
+  bool RunsElsewhereLocked(const ObjectRoot& root) const {  // on another machine
+    const std::uint8_t index = root.pair.load(std::memory_order_relaxed);
+    return root.phase == Phase::kPushed && index != kNoPair && PairAt(index).places > 0;
+  }
   // Without the lock: whether the worker has published the result of a pushed task (or it was consumed).
   bool LooksFinished(const ObjectRoot& root) const;
   void AddTargetsLocked(const ObjectRoot* root, bool next, std::vector<std::pair<Lane*, std::uint32_t>>* added);

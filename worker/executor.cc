@@ -22,6 +22,7 @@ using runtime::IncomingRoot;
 namespace {
 
 constexpr std::int64_t kIdleSpinNanos = 40'000;
+constexpr std::int64_t kForwardSpinNanos = 150'000;  // a round trip to another machine
 // While another worker makes the input that is missing. Longer than a wake-up takes: two workers that wait for each other
 // in turns would otherwise both sleep once in every turn, and never come into step again.
 constexpr std::int64_t kStarvedSpinNanos = 200'000;
@@ -197,7 +198,7 @@ int Executor::Run() {
     if (idle_since == 0) idle_since = now;
     step_aside(now);
     const std::int64_t idle = now - idle_since;
-    if (idle < kIdleSpinNanos) {
+    if (idle < (forwards_ ? kForwardSpinNanos : kIdleSpinNanos)) {
       if (idle > 1'000) sched_yield();
       for (int i = 0; i < 4; ++i) CpuRelax();
       continue;
@@ -206,8 +207,9 @@ int Executor::Run() {
       sched_yield();
       continue;
     }
+    Rest();
     Sleep();
-    idle_since = NowNanos() - kIdleSpinNanos + 5'000;
+    idle_since = NowNanos() - (forwards_ ? kForwardSpinNanos : kIdleSpinNanos) + 5'000;
   }
 }
 

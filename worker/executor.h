@@ -69,7 +69,7 @@ class Executor : public runtime::TaskRunner {
   virtual bool Forward(const Task&) { return false; }  // claims it if it can
   virtual std::uint32_t Arrived() { return 0; }        // results that have come, published; how many
   virtual void ForwardStart(const wire::StartCall&, const detail::Stored&) {}
-  virtual bool HasArrived() { return false; }
+  virtual void Rest() {}                          // nothing to do: the loop is about to sleep
   virtual bool AwaitsObjects() { return false; }  // of any client: it wants to hear of every publication
   virtual bool MayEnd() { return true; }          // drained, and nothing is away
 

@@ -15,7 +15,6 @@ bool Executor::HasWork(bool* starved) {
   if (draining_.load(std::memory_order_acquire) || has_start_calls_.load(std::memory_order_acquire) ||
       has_idle_work_.load(std::memory_order_acquire))
     return true;
-  if (HasArrived()) return true;
   {
     runtime::Submitter::Lock lock(context_.submitter());
     if (context_.submitter().has_backlog()) {

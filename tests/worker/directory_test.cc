@@ -153,9 +153,10 @@ class World {
   std::size_t MostReaders() const {
     std::size_t most = 0;
     for (std::uint64_t m = 0; m <= members_.size(); ++m) {
-      most = std::max(most, static_cast<std::size_t>(std::count_if(members_.begin(), members_.end(), [&](const Member& o) {
-        return o.holder && !o.complete && !o.dead && o.holder->member == m;
-      })));
+      most =
+          std::max(most, static_cast<std::size_t>(std::count_if(members_.begin(), members_.end(), [&](const Member& o) {
+                     return o.holder && !o.complete && !o.dead && o.holder->member == m;
+                   })));
     }
     return most;
   }

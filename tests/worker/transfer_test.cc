@@ -149,13 +149,14 @@ TEST_F(TransferTest, BringsWhatWasOffered) {
   Segment here(block_.bytes());
   std::string why;
   std::uint64_t last = 0;
-  EXPECT_TRUE(FetchBlock(offer_, here.data(), {"", "", 2},
-                         [&](std::uint64_t ready) {
-                           EXPECT_GE(ready, last);
-                           last = ready;
-                           EXPECT_EQ(std::memcmp(here.data(), block_.data(), ready), 0);
-                         },
-                         &why))
+  EXPECT_TRUE(FetchBlock(
+      offer_, here.data(), {"", "", 2},
+      [&](std::uint64_t ready) {
+        EXPECT_GE(ready, last);
+        last = ready;
+        EXPECT_EQ(std::memcmp(here.data(), block_.data(), ready), 0);
+      },
+      &why))
       << why;
   EXPECT_EQ(last, block_.bytes());
   EXPECT_TRUE(SameAsSource(here.data()));
@@ -224,11 +225,12 @@ TEST_F(TransferTest, GoesOnFromTheSourceWhenAHolderDiesHalfway) {
   Segment here(block_.bytes());
   std::string why;
   bool killed = false;
-  EXPECT_TRUE(FetchBlock(offer_, here.data(), {"", "", 2},
-                         [&](std::uint64_t ready) {
-                           if (ready >= 8 * kMiB && !std::exchange(killed, true)) middle->Kill();
-                         },
-                         &why))
+  EXPECT_TRUE(FetchBlock(
+      offer_, here.data(), {"", "", 2},
+      [&](std::uint64_t ready) {
+        if (ready >= 8 * kMiB && !std::exchange(killed, true)) middle->Kill();
+      },
+      &why))
       << why;
   EXPECT_TRUE(killed);
   EXPECT_TRUE(SameAsSource(here.data()));

@@ -24,7 +24,7 @@ using runtime::Submitter;
 
 namespace {
 
-constexpr std::int64_t kMomentNanos = 30'000, kSpinNanos = 20'000, kSleepNanos = 50'000'000,
+constexpr std::int64_t kMomentNanos = 30'000, kAwaitNanos = 150'000, kSpinNanos = 20'000, kSleepNanos = 50'000'000,
                        kForeignSleepNanos = 1'000'000;
 
 }  // namespace
@@ -217,6 +217,7 @@ void FarHalf::ReadLoop() {
     }
     if (!ok) End("");
     if (!stream_.HasMore()) ServeForAMoment();
+    if (head.kind == Kind::kPush) stream_.AwaitForAMoment(kAwaitNanos);
   }
 }
 

@@ -19,9 +19,9 @@
 namespace sheaf::relay {
 namespace {
 
-constexpr int kHoldersMax = 16;                    // tried one after the other
+constexpr int kHoldersMax = 16;                      // tried one after the other
 constexpr std::uint64_t kSeveralStreams = 32 << 20;  // from this size on
-constexpr std::size_t kAhead = 2;                  // ranges asked for on one stream
+constexpr std::size_t kAhead = 2;                    // ranges asked for on one stream
 constexpr std::int64_t kStallNanos = 5'000'000'000;  // a holder that lives and gets nothing itself
 constexpr auto kTick = std::chrono::milliseconds(200);
 

@@ -8,6 +8,7 @@
 
 #include "base/barrier.h"
 #include "base/clock.h"
+#include "base/futex.h"
 #include "sheaf/error.h"
 
 namespace sheaf::relay {
@@ -22,6 +23,8 @@ namespace {
 
 constexpr std::size_t kAwayMax = 4096;
 constexpr std::int64_t kSweepNanos = 20'000'000;
+constexpr std::size_t kFewAway = 2;
+constexpr auto kStuck = std::chrono::milliseconds(5);
 constexpr std::size_t kForgetMax = kTextMax / sizeof(Names::Name);
 
 }  // namespace
@@ -182,6 +185,8 @@ bool NearHalf::ForwardInTurn(const Task& task) {
   const Name name = names_.BindNext(id, {}, now);
   away_[name] = {&pair, task.lane, task.position, incoming};
   pair.away.fetch_add(1, std::memory_order_relaxed);
+  loop_reads_.store(away_.size() <= kFewAway ? 1 : 0, std::memory_order_relaxed);
+  if (away_.size() == kFewAway + 1) FutexWakeAll(loop_reads_);
   out_.Begin(Kind::kPush, name);
   const Push push{record.function,
                   static_cast<std::uint32_t>(inputs_.size()),
@@ -260,11 +265,16 @@ void NearHalf::SendAgain() {
 // ---- results ----------------------------------------------------------------------------------------------------
 
 std::uint32_t NearHalf::Arrived() {
+  std::uint32_t read = 0;
+  if (loop_reads_.load(std::memory_order_relaxed)) {
+    const std::unique_lock lock(reading_, std::try_to_lock);
+    for (; lock && stream_.Readable(); ++read) ReadFrame();
+  }
   if (!unsent_.empty()) SendReadyObjects();
   SendAgain();
   Housekeeping(NowNanos());
   if (!out_.empty() && !out_.Flush(stream_)) End("it cannot be written to");
-  return 0;
+  return read;
 }
 
 void NearHalf::Housekeeping(std::int64_t now) {
@@ -427,46 +437,62 @@ bool NearHalf::TakeOutput(const Head& head) {
   return true;
 }
 
+void NearHalf::ReadFrame() {
+  Head head{};
+  if (!stream_.Read(&head, sizeof head)) End("it is closed, or was silent for two seconds");
+  if (const std::string why = CheckHead(head, false); !why.empty()) End(why);
+  bool ok = true;
+  switch (head.kind) {
+    case Kind::kDone:
+      ok = TakeDone(head);
+      break;
+    case Kind::kValue:
+      ok = TakeValue(head);
+      break;
+    case Kind::kForgotten:
+      ok = TakeForgotten(head);
+      break;
+    case Kind::kOutput:
+      ok = TakeOutput(head);
+      break;
+    case Kind::kRefused: {
+      std::string text(head.bytes, '\0');
+      if (!stream_.Read(text.data(), text.size())) text = "it refused";
+      End(text);
+    }
+    case Kind::kFetched:
+      TakeFetched(head.number);
+      break;
+    case Kind::kAgain: {
+      std::lock_guard turn(turn_);
+      again_.push_back(head.number);
+      context_.RingAwaiting();
+      break;
+    }
+    case Kind::kPing:
+      break;
+    default:
+      End("a frame out of its turn");
+  }
+  if (!ok) End("it was cut off within a frame");
+}
+
 void NearHalf::ReadLoop() {
   for (;;) {
-    Head head{};
-    if (!stream_.Read(&head, sizeof head)) End("it is closed, or was silent for two seconds");
-    if (const std::string why = CheckHead(head, false); !why.empty()) End(why);
-    bool ok = true;
-    switch (head.kind) {
-      case Kind::kDone:
-        ok = TakeDone(head);
-        break;
-      case Kind::kValue:
-        ok = TakeValue(head);
-        break;
-      case Kind::kForgotten:
-        ok = TakeForgotten(head);
-        break;
-      case Kind::kOutput:
-        ok = TakeOutput(head);
-        break;
-      case Kind::kRefused: {
-        std::string text(head.bytes, '\0');
-        if (!stream_.Read(text.data(), text.size())) text = "it refused";
-        End(text);
-      }
-      case Kind::kFetched:
-        TakeFetched(head.number);
-        break;
-      case Kind::kAgain: {
-        std::lock_guard turn(turn_);
-        again_.push_back(head.number);
-        context_.RingAwaiting();
-        break;
-      }
-      case Kind::kPing:
-        break;
-      default:
-        End("a frame out of its turn");
+    // The loop may be stuck in a write, and the other half in its own, until somebody reads.
+    const FutexWord word{&loop_reads_, 1};
+    if (loop_reads_.load(std::memory_order_relaxed)) FutexWaitAny({&word, 1}, kStuck);
+    {
+      std::lock_guard lock(reading_);
+      while (stream_.Readable()) ReadFrame();
     }
-    if (!ok) End("it was cut off within a frame");
+    if (!stream_.Await()) End("it was silent for two seconds");
   }
+}
+
+// The reader's turn.
+void NearHalf::Rest() {
+  if (loop_reads_.exchange(0)) FutexWakeAll(loop_reads_);
 }
 
 }  // namespace sheaf::relay

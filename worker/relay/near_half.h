@@ -52,6 +52,7 @@ class NearHalf final : public worker::Executor {
   bool Forward(const Task& task) override;
   void ForwardStart(const wire::StartCall& call, const detail::Stored& arguments) override;
   std::uint32_t Arrived() override;
+  void Rest() override;
   bool AwaitsObjects() override { return !unsent_.empty(); }
   bool MayEnd() override;
 
@@ -66,6 +67,7 @@ class NearHalf final : public worker::Executor {
   detail::RefCore RefOfName(Name name, Name of_task);
   void SendReadyObjects();
   void Housekeeping(std::int64_t now);
+  void ReadFrame();  // reading_ held
   void SendAgain();
   void Answer(Kind kind, Name name);
   bool TakeDone(const Head& head);
@@ -88,6 +90,9 @@ class NearHalf final : public worker::Executor {
   std::vector<Input> inputs_;
   std::vector<std::pair<Name, detail::RefCore>> unsent_;  // named, and their values still to come
   std::int64_t swept_ = 0;
+  std::mutex reading_;  // whoever reads the stream
+  // While few tasks are away the executor's loop reads itself: it is awake, and the reader would have to wake up.
+  std::atomic<std::uint32_t> loop_reads_{0};
   std::mutex turn_;  // everything of Executor's that both threads touch, and:
   std::unordered_map<Name, Away> away_;
   std::vector<Name> again_;  // to be sent in the stream

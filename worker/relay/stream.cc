@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -61,11 +62,21 @@ class Plain final : public Transport {
     return poll(&waits, 1, 0) != 0;
   }
 
+  bool Await() override { return AwaitInput(socket_.get()); }
+
  private:
   Fd socket_;
 };
 
 }  // namespace
+
+bool AwaitInput(int socket) {
+  pollfd waits{socket, POLLIN, 0};
+  for (;;) {
+    const int ready = poll(&waits, 1, kSilenceMaxNanos / 1'000'000);
+    if (ready >= 0 || errno != EINTR) return ready > 0;
+  }
+}
 
 std::unique_ptr<Transport> PlainTransport(Fd socket) { return std::make_unique<Plain>(std::move(socket)); }
 
@@ -92,6 +103,10 @@ bool Stream::Read(void* to, std::size_t size) {
     size -= some;
   }
   return true;
+}
+
+void Stream::AwaitForAMoment(std::int64_t nanos) {
+  for (const std::int64_t until = NowNanos() + nanos; !Readable() && NowNanos() < until;) sched_yield();
 }
 
 bool Stream::Skip(std::uint64_t size) {

@@ -1,6 +1,6 @@
 // One connection between the halves of a relay: bytes in, bytes out, and nothing for two seconds means the end.
 //
-// One thread reads, any thread writes; writes are whole and never interleave. Blocking: a peer that does not read stops the
+// One thread at a time reads, any thread writes; writes are whole and never interleave. Blocking: a peer that does not read stops the
 // writer, and with it what feeds the writer.
 #pragma once
 
@@ -25,8 +25,10 @@ class Transport {
   virtual std::size_t Read(std::byte* to, std::size_t most) = 0;
   virtual bool Write(iovec* pieces, int count) = 0;  // all of it; changes `pieces`
   virtual bool Readable() { return true; }           // false: Read would wait. When in doubt, true
+  virtual bool Await() { return true; }              // until something comes; false: silence for too long
 };
 std::unique_ptr<Transport> PlainTransport(Fd socket);
+bool AwaitInput(int socket);  // false: nothing for as long as silence may last
 
 inline constexpr std::int64_t kSilenceMaxNanos = 2'000'000'000;
 inline constexpr std::int64_t kPingNanos = 200'000'000;
@@ -42,7 +44,11 @@ class Stream {
   bool Skip(std::uint64_t size);
   bool Write(iovec* pieces, int count);
   bool HasMore() const { return begin_ != end_; }  // read already, of the next frames
+  // Looks again and again for `nanos`, and lets others have the CPU in between: a frame that is on its way comes sooner than
+  // a sleeper wakes up. What is there, or not, is for Read to find.
+  void AwaitForAMoment(std::int64_t nanos);
   bool Readable() { return HasMore() || transport_->Readable(); }
+  bool Await() { return transport_->Await(); }  // bytes of the connection; not those that lie here
   std::int64_t last_write() const { return last_write_.load(std::memory_order_relaxed); }
 
  private:

@@ -89,6 +89,8 @@ class Tls final : public Transport {
     return poll(&waits, 1, 0) != 0;
   }
 
+  bool Await() override { return AwaitInput(socket_.get()); }
+
  private:
   // False: it is over, or nothing has moved for too long.
   bool Wait(int error) {

@@ -24,13 +24,13 @@ namespace sheaf::relay {
 
 using Key = std::array<std::uint8_t, 16>;  // random; who knows it may read the bytes
 
-inline constexpr std::uint32_t kTransferMagic = 0x31544853;      // "SHT1"
-inline constexpr std::uint64_t kOfferMin = 4 << 20;              // smaller blocks go in the stream
-inline constexpr std::uint64_t kRangeBytes = 1 << 20;            // what is asked for at a time
-inline constexpr std::uint64_t kReadMax = 64 << 20;              // in one kRead
-inline constexpr std::uint64_t kPartMax = 256 << 10;               // of one checksum
+inline constexpr std::uint32_t kTransferMagic = 0x31544853;  // "SHT1"
+inline constexpr std::uint64_t kOfferMin = 4 << 20;          // smaller blocks go in the stream
+inline constexpr std::uint64_t kRangeBytes = 1 << 20;        // what is asked for at a time
+inline constexpr std::uint64_t kReadMax = 64 << 20;          // in one kRead
+inline constexpr std::uint64_t kPartMax = 256 << 10;         // of one checksum
 inline constexpr std::uint64_t kBlockMax = std::uint64_t{1} << 40;
-inline constexpr std::size_t kAddressMax = 104;                  // with its final zero
+inline constexpr std::size_t kAddressMax = 104;  // with its final zero
 
 using AddressText = std::array<char, kAddressMax>;
 

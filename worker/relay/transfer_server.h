@@ -9,11 +9,11 @@
 namespace sheaf::relay {
 
 struct TransferServerOptions {
-  int listener = -1;      // TCP, listening
-  int pool = -1;          // closed by the pool's end
-  std::string path;       // unix socket for the halves of this machine
-  std::string address;    // where other machines reach the listener
-  std::string pki;        // empty: loopback, in the clear
+  int listener = -1;    // TCP, listening
+  int pool = -1;        // closed by the pool's end
+  std::string path;     // unix socket for the halves of this machine
+  std::string address;  // where other machines reach the listener
+  std::string pki;      // empty: loopback, in the clear
 };
 
 int ServeTransfers(const TransferServerOptions& options);  // the process's exit code
