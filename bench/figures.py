@@ -168,7 +168,7 @@ GROUPS = [
         _bench("net", [f"net.broadcast_256m.{pools}.s"], "broadcast", "--count", pools)
         for pools in ("2", "4", "8")
     ], rounds=3),
-    Group("net_lease", [_bench("net", ["net.lease.us"], "lease")], rounds=3),
+    Group("net_lease", [_bench("net", ["net.lease.us", "net.lease.first.us"], "lease")], rounds=3),
     Group("sched", [_bench("sched", ["sched.rate", "sched.bytes_per_pool"])]),
     Group("demo", [
         Program(["{build}/examples/sheaf_demo"], ["ml.demo.accuracy", "ml.demo.s"],

@@ -30,6 +30,9 @@ enum class Kind : std::uint32_t {
   kStop = 13,          // Header: drain and exit; needs no attach (same uid) -> kDone
   kDetach = 14,        // Header: orderly goodbye
   kAdmit = 15,         // Header, tail = ticket: a relay's far half asks whether it may serve -> kDone or kRefused
+  kParked = 16,        // Header, a relay's near half: nothing is away, its grant may go back, it claims nothing
+  kAsks = 17,          // Header, a parked near half: tasks wait in its lanes
+  kReleased = 18,      // Header, a relay's far half: its grant went back, it submits nothing
   // pool -> client
   kWelcome = 32,        // Welcome, fds: [page, control, slab 0, arena]
   kRefused = 33,        // Refused, tail = text: what was wrong and what to do
@@ -46,6 +49,8 @@ enum class Kind : std::uint32_t {
   kDrain = 44,          // Header: to a worker: finish what is claimed and exit
   kStatusReply = 45,    // Header, tail = JSON
   kDone = 46,           // Header
+  kPark = 47,           // Header, to a near half: park, if nothing is away
+  kRenew = 48,          // Header, tail = ticket: to a parked near half: go on, by this grant
   // pool -> supervisor, supervisor -> pool
   kSpawn =
       64,  // Spawn, tail = cwd \0 argv... \0 env... (count in the struct), fds: [executable, stdout, stderr, worker socket]
@@ -73,6 +78,9 @@ struct Header {
   Kind kind;
   std::uint32_t size;     // of the whole packet
   std::uint64_t request;  // copied into the answer; 0 where none is expected
+};
+struct Bare {  // a message that is nothing but its header
+  Header header;
 };
 struct Attach {
   Header header;

@@ -267,6 +267,12 @@ void Context::Handle(Message message) {
     case wire::Kind::kDrain:
       if (TaskRunner* runner = this->runner()) runner->Drain();
       break;
+    case wire::Kind::kPark:
+      if (TaskRunner* runner = this->runner()) runner->Park();
+      break;
+    case wire::Kind::kRenew:
+      if (TaskRunner* runner = this->runner()) runner->Renew(message.Tail<wire::Header>());
+      break;
     case wire::Kind::kRefused:
       HandleRefused(message);
       break;

@@ -35,6 +35,8 @@ class TaskRunner {
   virtual void PeerGone(std::uint32_t client) = 0;
   virtual void PeerForgotten(std::uint32_t client) = 0;
   virtual void Drain() = 0;
+  virtual void Park() {}              // a relay's near half: its grant goes back
+  virtual void Renew(std::string) {}  // by this ticket another has come
   // Unmaps what nobody may look at any more, once no look is under way.
   virtual void RunWhenIdle(std::function<void()> f) = 0;
 };

@@ -39,7 +39,7 @@ void PoolServer::Handle(Connection& connection, ClientMessage message, std::vect
     return;
   }
   if (std::holds_alternative<StatusMessage>(message.body)) {
-    Send(connection, Kind::kStatusReply, request, BareMessage{}, {}, ToJson(View()));
+    Send(connection, Kind::kStatusReply, request, wire::Bare{}, {}, ToJson(View()));
     return;
   }
   if (std::holds_alternative<StopMessage>(message.body)) {
@@ -76,6 +76,9 @@ void PoolServer::Handle(Connection& connection, ClientMessage message, std::vect
                  [&](const WantMessage& body) { Want(connection, body); },
                  [&](const ReturnWorkerMessage& body) { sense = Returned(connection, body); },
                  [&](const BlockedMessage& body) { sense = Blocked(connection, body.blocked); },
+                 [&](const ParkedMessage&) { sense = Parked(connection, false); },
+                 [&](const AsksMessage&) { sense = Parked(connection, true); },
+                 [&](const ReleasedMessage&) { sense = Released(connection); },
                  [](const auto&) {},
              },
              message.body);
@@ -310,7 +313,7 @@ void PoolServer::JobOver(ClientId driver) {
   jobs_.erase(driver);
   for (auto& [number, connection] : connections_) {
     if (connection->client != driver || connection->closed) continue;
-    Send(*connection, Kind::kDone, connection->detach_request, BareMessage{});
+    Send(*connection, Kind::kDone, connection->detach_request, wire::Bare{});
     connection->client = 0;
     Closed(*connection);
   }
@@ -322,7 +325,7 @@ void PoolServer::DrainWorker(ClientId worker, Now deadline) {
   if (at == memory_.end()) return;
   at->second.kill_at = std::min(at->second.kill_at, deadline);
   if (std::exchange(at->second.draining, true)) return;
-  if (Connection* connection = ConnectionOf(worker)) Send(*connection, Kind::kDrain, 0, BareMessage{});
+  if (Connection* connection = ConnectionOf(worker)) Send(*connection, Kind::kDrain, 0, wire::Bare{});
 }
 
 void PoolServer::ClientDied(ClientId client, std::int32_t status) {

@@ -145,11 +145,17 @@ std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes
       if (fits) message.body = AdmitMessage{{reinterpret_cast<const char*>(tail.data()), tail.size()}};
       break;
     }
+    case Kind::kParked:
+    case Kind::kAsks:
+    case Kind::kReleased:
     case Kind::kAttached:
     case Kind::kStatus:
     case Kind::kStop:
     case Kind::kDetach:
       fits = bytes.size() == sizeof(Header);
+      if (header.kind == Kind::kParked) message.body = ParkedMessage{};
+      if (header.kind == Kind::kAsks) message.body = AsksMessage{};
+      if (header.kind == Kind::kReleased) message.body = ReleasedMessage{};
       if (header.kind == Kind::kAttached) message.body = AttachedMessage{};
       if (header.kind == Kind::kStatus) message.body = StatusMessage{};
       if (header.kind == Kind::kStop) message.body = StopMessage{};

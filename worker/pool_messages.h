@@ -59,6 +59,9 @@ struct StartCallMessage {
 struct AdmitMessage {
   std::string ticket;
 };
+struct ParkedMessage {};
+struct AsksMessage {};
+struct ReleasedMessage {};
 struct StatusMessage {};
 struct StopMessage {};
 struct DetachMessage {};
@@ -67,7 +70,7 @@ struct ClientMessage {
   std::uint64_t request = 0;
   std::variant<AttachMessage, AttachedMessage, MakeSegmentMessage, SegmentMappedMessage, OpenSegmentMessage,
                DropSegmentMessage, WantMessage, ReturnWorkerMessage, BlockedMessage, GoneAckMessage, StartCallMessage,
-               AdmitMessage, StatusMessage, StopMessage, DetachMessage>
+               AdmitMessage, ParkedMessage, AsksMessage, ReleasedMessage, StatusMessage, StopMessage, DetachMessage>
       body;
 };
 

@@ -107,7 +107,7 @@ void PoolServer::AcceptRelays() {
     const Fd socket(accept4(relay_listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!socket) return;
     const auto arriving = std::count_if(spawns_.begin(), spawns_.end(), [](const auto& at) {
-      return at.second.kind == Spawn::Kind::kFar && at.second.grant == 0;
+      return at.second.kind == Spawn::Kind::kFar && at.second.grant == 0 && at.second.client == 0;
     });
     if (stopping_ || static_cast<std::size_t>(arriving) >= kRelaysArrivingMax) continue;
     Spawn entry;
@@ -167,10 +167,10 @@ void PoolServer::TakeNews() {
   std::vector<std::uint64_t> valid;
   for (const Neighbours::Granted& granted : news->grants) {
     valid.push_back(granted.grant.id);
-    if (!relays_.contains(granted.grant.id)) StartNear(granted);
+    if (!relays_.contains(granted.grant.id) && !RenewParked(granted)) StartNear(granted);
   }
   for (auto& [id, relay] : relays_)
-    if (std::find(valid.begin(), valid.end(), id) == valid.end()) LeaveRelay(relay);
+    if (relay.parked_since == INT64_MAX && std::find(valid.begin(), valid.end(), id) == valid.end()) LeaveRelay(relay);
   // A borrower that the scheduler gave up: its slots are somebody else's now, even if it still reaches this machine.
   for (auto& [number, spawn] : spawns_) {
     const auto& voided = news->voided;
@@ -222,6 +222,66 @@ void PoolServer::LeaveRelay(Relay& relay) {
   if (const auto spawn = spawns_.find(relay.spawn); spawn != spawns_.end()) Kill(spawn->second);
 }
 
+// ---- parked: the grant goes back at once, the processes of both halves stay for a while -----------------------------
+
+void PoolServer::ParkRelay(const Relay& relay) {
+  const PoolCore::Client* client = relay.client ? core_->Find(relay.client) : nullptr;
+  Connection* to = client ? ConnectionOf(relay.client) : nullptr;
+  if (to) Send(*to, Kind::kPark, 0, wire::Bare{});
+}
+
+bool PoolServer::Parked(Connection& connection, bool asks) {
+  const auto spawn = spawns_.find(connection.spawn);
+  if (spawn == spawns_.end() || spawn->second.kind != Spawn::Kind::kNear) return false;
+  const auto relay = relays_.find(spawn->second.grant);
+  if (relay == relays_.end() || relay->second.leaving) return true;
+  if (asks) {
+    relay->second.asks = relay->second.parked_since != INT64_MAX;
+  } else {
+    relay->second.parked_since = now_;
+  }
+  return true;
+}
+
+bool PoolServer::Released(Connection& connection) {
+  const auto spawn = spawns_.find(connection.spawn);
+  if (spawn == spawns_.end() || spawn->second.kind != Spawn::Kind::kFar) return false;
+  spawn->second.grant = 0;
+  spawn->second.parked_since = now_;
+  return true;
+}
+
+// The same job at the same pool goes on where it was.
+bool PoolServer::RenewParked(const Neighbours::Granted& granted) {
+  const auto found = std::find_if(relays_.begin(), relays_.end(), [&](const auto& at) {
+    const Relay& relay = at.second;
+    return relay.parked_since != INT64_MAX && !relay.leaving && relay.grant.job == granted.grant.job &&
+           relay.grant.lender == granted.grant.lender && relay.grant.cpus_milli == granted.grant.cpus_milli &&
+           relay.grant.lender_incarnation == granted.grant.lender_incarnation;
+  });
+  if (found == relays_.end()) return false;
+  Connection* to = ConnectionOf(found->second.client);
+  const bool wanted = found->second.asks || leases_->Elsewhere(static_cast<ClientId>(granted.grant.job)) > 0;
+  if (!to || !wanted || stopping_) return false;
+  auto node = relays_.extract(found);
+  node.key() = granted.grant.id;
+  Relay& relay = node.mapped();
+  relay.grant = granted.grant;
+  relay.parked_since = INT64_MAX;
+  relay.asks = false;
+  spawns_.at(relay.spawn).grant = granted.grant.id;
+  relays_.insert(std::move(node));
+  Send(*to, Kind::kRenew, 0, wire::Bare{}, {}, granted.ticket);
+  return true;
+}
+
+std::uint32_t PoolServer::AskedByParked(ClientId job) const {
+  std::uint32_t slots = 0;
+  for (const auto& [id, relay] : relays_)
+    if (relay.grant.job == job && relay.asks && !relay.leaving) slots += relay.grant.slots;
+  return slots;
+}
+
 void PoolServer::RelayEnded(const Spawn& spawn, bool was_ready) {
   if (spawn.kind == Spawn::Kind::kFar) return;
   if (spawn.kind == Spawn::Kind::kTransfers) {
@@ -259,9 +319,11 @@ void PoolServer::Admit(Connection& connection, std::uint64_t request, const Admi
     return;
   }
   spawn->second.grant = grant.id;
+  spawn->second.parked_since = INT64_MAX;
+  if (const auto job = jobs_.find(connection.client); job != jobs_.end()) job->second.twin_of = grant.id;
   std::fprintf(stderr, "sheaf pool: lends %u slots to a job of pool %s (grant %llu)\n", grant.slots, borrower.c_str(),
                static_cast<unsigned long long>(grant.id));
-  Send(connection, Kind::kDone, request, BareMessage{});
+  Send(connection, Kind::kDone, request, wire::Bare{});
 }
 
 // ---- what the scheduler hears -----------------------------------------------------------------------------------
@@ -277,16 +339,21 @@ scheduler::PoolReport PoolServer::Report() const {
   scheduler::PoolReport report;
   for (const auto& [id, job] : jobs_) {
     if (job.twin_of == 0) report.own_milli += std::uint64_t{leases_->Running(id)} * leases_->Width(id);
-    const std::uint64_t wanted = job.over || job.relays_again > now_ ? 0 : leases_->Elsewhere(id);
+    std::uint64_t wanted = job.over || job.relays_again > now_ ? 0 : leases_->Elsewhere(id);
+    if (!job.over) wanted = std::max<std::uint64_t>(wanted, AskedByParked(id));
     if (wanted == 0) continue;
     scheduler::LeaseWant want;
     want.job = id;
     want.slots = static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, limits::kPairsMax));
     want.cpus_milli = leases_->Width(id);
-    report.wants.push_back(want);
+    // Where a parked relay leads to is as good as where the arguments are.
+    for (const auto& [grant, relay] : relays_)
+      if (relay.grant.job == id && relay.parked_since != INT64_MAX && !relay.leaving)
+        want.bytes.emplace_back(relay.grant.lender, 1);
+    report.wants.push_back(std::move(want));
   }
   for (const auto& [id, relay] : relays_)
-    if (!relay.leaving) report.held.push_back(relay.grant);
+    if (!relay.leaving && relay.parked_since == INT64_MAX) report.held.push_back(relay.grant);
   return report;
 }
 
@@ -301,7 +368,7 @@ void PoolServer::TendRelays() {
   for (auto& [id, job] : jobs_) {
     const bool wanted = !job.over && leases_->Elsewhere(id) > 0;
     const bool has = std::any_of(relays_.begin(), relays_.end(), [&](const auto& relay) {
-      return relay.second.grant.job == id && !relay.second.leaving;
+      return relay.second.grant.job == id && !relay.second.leaving && relay.second.parked_since == INT64_MAX;
     });
     if (wanted || !has) {
       job.relays_idle_since = INT64_MAX;
@@ -310,14 +377,19 @@ void PoolServer::TendRelays() {
     if (job.relays_idle_since == INT64_MAX) job.relays_idle_since = now_;
     if (now_ - job.relays_idle_since < kRelayIdle) continue;
     for (auto& [grant, relay] : relays_)
-      if (relay.grant.job == id) LeaveRelay(relay);
+      if (relay.grant.job == id && relay.parked_since == INT64_MAX) relay.client ? ParkRelay(relay) : LeaveRelay(relay);
     job.relays_idle_since = INT64_MAX;
   }
   for (auto& [id, relay] : relays_) {
     const auto job = jobs_.find(static_cast<ClientId>(relay.grant.job));
     // Or too narrow for what waits: the next grant is as wide.
-    if (job == jobs_.end() || job->second.over || relay.grant.cpus_milli < leases_->Width(job->first))
+    if (job == jobs_.end() || job->second.over || relay.grant.cpus_milli < leases_->Width(job->first) ||
+        (relay.parked_since != INT64_MAX && now_ - relay.parked_since > kParkedMax))
       LeaveRelay(relay);
+  }
+  for (auto& [number, spawn] : spawns_) {
+    if (spawn.kind != Spawn::Kind::kFar || spawn.parked_since == INT64_MAX) continue;
+    if (drain_until_ != INT64_MAX || now_ - spawn.parked_since > kReleasedMax) Kill(spawn);
   }
   scheduler::PoolReport report = Report();
   std::vector<std::uint64_t> held;

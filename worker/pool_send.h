@@ -17,9 +17,4 @@ void PoolServer::Send(Connection& connection, wire::Kind kind, std::uint64_t req
   SendPacketTo(connection, bytes, fds);
 }
 
-// A message that is nothing but its header.
-struct BareMessage {
-  wire::Header header;
-};
-
 }  // namespace sheaf

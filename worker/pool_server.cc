@@ -80,7 +80,7 @@ bool PoolServer::Start(std::string* reason) {
   if (options_.driver_fd >= 0) embedded_ = AddConnection(Fd(options_.driver_fd), PeerOf(options_.driver_fd).pid);
   if (!options_.socket_path.empty() && !Listen(reason)) return false;
   if (neighbours_ && (!ListenForRelays(reason) || !Watch(neighbours_->fd(), EPOLLIN, kTagNews))) return false;
-  const BareMessage ready{{wire::Kind::kDone, sizeof(BareMessage), 0}};
+  const wire::Bare ready{{wire::Kind::kDone, sizeof(wire::Bare), 0}};
   ToSupervisor(std::as_bytes(std::span(&ready, 1)), {});
   return true;
 }
@@ -162,7 +162,7 @@ int PoolServer::Run() {
   }
   for (const auto& [number, request] : stop_requests_) {
     if (Connection* connection = FindConnection(number)) {
-      Send(*connection, wire::Kind::kDone, request, BareMessage{});
+      Send(*connection, wire::Kind::kDone, request, wire::Bare{});
     }
   }
   return exit_code_;

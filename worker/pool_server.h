@@ -67,6 +67,8 @@ class PoolServer {
   static constexpr std::uint32_t kFirstRelaySpawn = 0x80000000;  // the lease core numbers workers from 1
   static constexpr std::size_t kRelaysArrivingMax = 64;          // not yet admitted
   static constexpr Now kRelayIdle = 1'000 * kMilli;              // a grant that its job has not wanted for so long
+  static constexpr Now kParkedMax = 10'000 * kMilli;             // then its processes end, too
+  static constexpr Now kReleasedMax = 30'000 * kMilli;           // the same, if the other pool does not see to it
   static constexpr std::size_t kStartCallsMax = 64;
   static constexpr std::uint64_t kTagListener = 1, kTagSupervisor = 2, kTagMaker = 3, kTagRelays = 4, kTagNews = 5;
   static constexpr std::uint64_t kTagConnection = 1ull << 60, kTagProcess = 2ull << 60, kTagMask = 15ull << 60;
@@ -119,8 +121,9 @@ class PoolServer {
     ClientId client = 0;
     bool kill = false;
     enum class Kind { kWorker, kNear, kFar, kTransfers } kind = Kind::kWorker;
-    std::uint64_t grant = 0;  // relays
-    std::string refused;      // why its attach was refused
+    std::uint64_t grant = 0;       // relays
+    Now parked_since = INT64_MAX;  // far halves: the grant went back, and another may come
+    std::string refused;           // why its attach was refused
   };
   struct Making {
     ClientId owner;
@@ -132,6 +135,8 @@ class PoolServer {
     std::uint32_t spawn = 0;
     ClientId client = 0;  // 0: it does not stand yet
     bool leaving = false;
+    Now parked_since = INT64_MAX;  // the grant went back; the process stays for the next one
+    bool asks = false;             // parked, and tasks wait in its lanes
   };
   struct FirstSet {
     Fd control, slab, arena;
@@ -213,6 +218,11 @@ class PoolServer {
   void StartNear(const Neighbours::Granted& granted);
   bool SpawnRelay(Spawn entry, const JobDescription& description, const int (&fds)[3]);
   void LeaveRelay(Relay& relay);
+  void ParkRelay(const Relay& relay);
+  bool Parked(Connection& connection, bool asks);
+  bool Released(Connection& connection);
+  bool RenewParked(const Neighbours::Granted& granted);
+  std::uint32_t AskedByParked(ClientId job) const;
   void RelayEnded(const Spawn& spawn, bool was_ready);
   void Admit(Connection& connection, std::uint64_t request, const AdmitMessage& message);
   scheduler::PoolOffer Offer() const;

@@ -29,8 +29,12 @@ constexpr std::int64_t kMomentNanos = 30'000, kAwaitNanos = 150'000, kSpinNanos 
 
 }  // namespace
 
-FarHalf::FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, std::string pki)
-    : context_(context), stream_(stream), offers_(context, desk), fetcher_(context, desk, std::move(pki)) {
+FarHalf::FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, std::string pki, std::string peer)
+    : context_(context),
+      stream_(stream),
+      peer_(std::move(peer)),
+      offers_(context, desk),
+      fetcher_(context, desk, std::move(pki)) {
   context_.submitter().stay_here = true;
 }
 
@@ -69,6 +73,7 @@ void FarHalf::Refuse(Name name, std::string_view kind, const std::string& messag
 }
 
 bool FarHalf::TakePush(const Head& head) {
+  if (parked_) End("a task without a grant");
   Push push{};
   if (!stream_.Read(&push, sizeof push)) return false;
   const std::uint64_t inputs_bytes = std::uint64_t{push.inputs} * sizeof(PushInput);
@@ -181,6 +186,26 @@ bool FarHalf::TakeForget(const Head& head) {
   return stream_.Skip(head.bytes % sizeof(Name));
 }
 
+bool FarHalf::TakeRenew(const Head& head) {
+  std::string ticket(head.bytes, '\0');
+  if (!stream_.Read(ticket.data(), ticket.size())) return false;
+  if (!parked_) End("a grant that was not asked for");
+  ticket += "\n" + peer_;
+  const auto answer = context_.socket().Call(wire::Bare{}, wire::Kind::kAdmit, std::as_bytes(std::span(ticket)));
+  if (!answer || answer->kind() != wire::Kind::kDone) {
+    const std::string why = answer ? answer->Tail<wire::Refused>() : "the pool is gone";
+    Outgoing out;
+    out.Begin(Kind::kRefused, 0);
+    out.Raw(why.data(), std::min<std::size_t>(why.size(), kTextMax));
+    out.End();
+    out.Flush(stream_);
+    End("it was refused another grant: " + why);
+  }
+  parked_ = false;
+  Answer(Kind::kRenewed, 0);
+  return true;
+}
+
 void FarHalf::ReadLoop() {
   for (;;) {
     Head head{};
@@ -199,6 +224,13 @@ void FarHalf::ReadLoop() {
         break;
       case Kind::kForget:
         ok = TakeForget(head);
+        break;
+      case Kind::kPark:
+        parked_ = true;
+        context_.socket().Send(wire::Bare{}, wire::Kind::kReleased);
+        break;
+      case Kind::kRenew:
+        ok = TakeRenew(head);
         break;
       case Kind::kFetched:
         offers_.Take(head.number);

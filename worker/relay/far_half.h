@@ -21,7 +21,8 @@ namespace sheaf::relay {
 
 class FarHalf {
  public:
-  FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, std::string pki);
+  // `peer`: the other pool's id, as its certificate says; empty in the clear.
+  FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, std::string pki, std::string peer);
 
   void ReadLoop();                    // the reader's thread; ends the process when the stream is over
   void OutputLoop(int out, int err);  // descriptors of pipes that the workers write to
@@ -36,6 +37,7 @@ class FarHalf {
   void Answer(Kind kind, Name name);
   bool TakeStart(const Head& head);
   bool TakeForget(const Head& head);
+  bool TakeRenew(const Head& head);
   detail::RefCore RefOfName(Name name);
   Name NameRefOf(const detail::RefCore& ref);
   void Await(Name name, const detail::RefCore& ref, std::uint32_t function);  // it is sent when it is ready
@@ -46,6 +48,8 @@ class FarHalf {
 
   runtime::Context& context_;
   Stream& stream_;
+  const std::string peer_;
+  bool parked_ = false;  // the reader's: without a grant, nothing is submitted
   Names names_{false};
   std::mutex send_;
   Offers offers_;

@@ -16,6 +16,9 @@
 //   kForget     near  names, u64 each                   these are named no more
 //   kForgotten  far   the same                          nothing that follows names them
 //   kOutput     far   u32 stream, text                  what the workers wrote: whole lines
+//   kPark       near                                    its grant went back: no task follows
+//   kRenew      near  ticket                            of another grant, for the same job
+//   kRenewed    far                                     go on
 //   kPing       both                                    alive
 //   kFetched n  both                                    what the value of n offered is there: it need not stay
 //   kAgain n    both                                    it could not be fetched: send it in this stream
@@ -48,6 +51,9 @@ enum class Kind : std::uint32_t {
   kPing = 13,
   kFetched = 14,
   kAgain = 15,
+  kPark = 16,
+  kRenew = 17,
+  kRenewed = 18,
 };
 
 struct Head {
@@ -106,6 +112,7 @@ struct Start {
 };
 
 inline constexpr std::uint64_t kTextMax = 64 * 1024;
+inline constexpr std::uint64_t kTicketMax = 4096;
 inline constexpr std::uint64_t kHelloMax = 256 * 1024;
 inline constexpr std::uint64_t kProgramMax = std::uint64_t{4} << 30;
 inline constexpr std::uint32_t kPayloadMax = 1u << 30;
@@ -143,6 +150,12 @@ inline std::string CheckHead(const Head& head, bool near) {
     case Kind::kAgain:
       from_far = true;
       break;
+    case Kind::kPark:
+      break;
+    case Kind::kRenew:
+      least = 1, most = kTicketMax;
+      break;
+    case Kind::kRenewed:
     case Kind::kNeed:
       from_near = false, from_far = true;
       break;

@@ -110,7 +110,15 @@ bool NearHalf::MayEnd() {
   return away_.empty() && unsent_.empty();
 }
 
+// Without a grant what waits in the lanes is what the pool asks for another by.
+bool NearHalf::MayForward() {
+  if (!parked_.load(std::memory_order_acquire)) return true;
+  if (!std::exchange(asked_, true)) context_.socket().Send(wire::Bare{}, wire::Kind::kAsks);
+  return false;
+}
+
 bool NearHalf::CanForward(const Task& task) {
+  if (!MayForward()) return false;
   std::lock_guard turn(turn_);
   if (away_.size() >= kAwayMax) return false;
   IncomingRoot* incoming = TakeIncoming();
@@ -123,6 +131,7 @@ bool NearHalf::CanForward(const Task& task) {
 }
 
 bool NearHalf::Forward(const Task& task) {
+  if (!MayForward()) return false;
   bool took = false;
   {
     std::lock_guard turn(turn_);
@@ -262,6 +271,37 @@ void NearHalf::SendAgain() {
   }
 }
 
+// ---- parked -----------------------------------------------------------------------------------------------------
+
+void NearHalf::Wake() {
+  runtime::Submitter::Lock lock(context_.submitter());
+  context_.submitter().RingLocked();
+}
+
+void NearHalf::Park() {
+  park_asked_.store(true, std::memory_order_release);
+  Wake();
+}
+
+// The pool asks again, later, if something is away.
+void NearHalf::ParkIfIdle() {
+  park_asked_.store(false, std::memory_order_relaxed);
+  if (parked_.load(std::memory_order_relaxed) || !MayEnd() || !offers_.empty()) return;
+  asked_ = false;
+  parked_.store(true, std::memory_order_release);
+  out_.Bare(Kind::kPark, 0);
+  if (!out_.Flush(stream_)) End("it cannot be written to");
+  context_.socket().Send(wire::Bare{}, wire::Kind::kParked);
+}
+
+void NearHalf::Renew(std::string ticket) {
+  Outgoing out;
+  out.Begin(Kind::kRenew, 0);
+  out.Raw(ticket.data(), ticket.size());
+  out.End();
+  if (!out.Flush(stream_)) End("it cannot be written to");
+}
+
 // ---- results ----------------------------------------------------------------------------------------------------
 
 std::uint32_t NearHalf::Arrived() {
@@ -272,6 +312,7 @@ std::uint32_t NearHalf::Arrived() {
   }
   if (!unsent_.empty()) SendReadyObjects();
   SendAgain();
+  if (park_asked_.load(std::memory_order_acquire)) ParkIfIdle();
   Housekeeping(NowNanos());
   if (!out_.empty() && !out_.Flush(stream_)) End("it cannot be written to");
   return read;
@@ -460,6 +501,10 @@ void NearHalf::ReadFrame() {
       if (!stream_.Read(text.data(), text.size())) text = "it refused";
       End(text);
     }
+    case Kind::kRenewed:
+      parked_.store(false, std::memory_order_release);
+      Wake();
+      break;
     case Kind::kFetched:
       TakeFetched(head.number);
       break;

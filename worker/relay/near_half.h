@@ -51,6 +51,8 @@ class NearHalf final : public worker::Executor {
   bool CanForward(const Task& task) override;
   bool Forward(const Task& task) override;
   void ForwardStart(const wire::StartCall& call, const detail::Stored& arguments) override;
+  void Park() override;
+  void Renew(std::string ticket) override;
   std::uint32_t Arrived() override;
   void Rest() override;
   bool AwaitsObjects() override { return !unsent_.empty(); }
@@ -68,6 +70,9 @@ class NearHalf final : public worker::Executor {
   void SendReadyObjects();
   void Housekeeping(std::int64_t now);
   void ReadFrame();  // reading_ held
+  bool MayForward();
+  void ParkIfIdle();
+  void Wake();
   void SendAgain();
   void Answer(Kind kind, Name name);
   bool TakeDone(const Head& head);
@@ -90,7 +95,9 @@ class NearHalf final : public worker::Executor {
   std::vector<Input> inputs_;
   std::vector<std::pair<Name, detail::RefCore>> unsent_;  // named, and their values still to come
   std::int64_t swept_ = 0;
-  std::mutex reading_;  // whoever reads the stream
+  std::atomic<bool> park_asked_{false}, parked_{false};  // parked: without a grant, claims nothing
+  bool asked_ = false;                                   // told the pool that tasks wait
+  std::mutex reading_;                                   // whoever reads the stream
   // While few tasks are away the executor's loop reads itself: it is awake, and the reader would have to wake up.
   std::atomic<std::uint32_t> loop_reads_{0};
   std::mutex turn_;  // everything of Executor's that both threads touch, and:

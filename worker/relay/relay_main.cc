@@ -268,7 +268,7 @@ int RunFar() {
         runtime::Context::Attach(runtime::UniqueFd(wire::kWorkerSocketFd), wire::Role::kDriver, spawn, &program);
     runtime::SetCurrentContext(context.get());
     TransferDesk desk(transfers);
-    FarHalf half(*context, stream, desk, pki);
+    FarHalf half(*context, stream, desk, pki, peer);
     context->Start();
     SendFrame(stream, Kind::kWelcome, MachineName());
     std::thread([&half] { half.ReadLoop(); }).detach();
