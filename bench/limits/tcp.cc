@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <thread>
+#include <vector>
 
 #include "bench/measure.h"
 
@@ -96,40 +98,52 @@ SSL* Tls(int fd, bool connects, EVP_PKEY* key, X509* certificate) {
   return ssl;
 }
 
-void StreamBytes(bool tls, bench::Report& report) {
-  int here = -1, there = -1;
-  Connect(&here, &there);
+// Over as many streams as a transfer has, each with a thread at both ends.
+void StreamBytes(bool tls, int streams, bench::Report& report) {
+  std::vector<int> here(static_cast<std::size_t>(streams)), there(here.size());
+  for (std::size_t i = 0; i < here.size(); ++i) Connect(&here[i], &there[i]);
   EVP_PKEY* key = EVP_EC_gen("P-256");
   X509* certificate = X509_new();
   X509_gmtime_adj(X509_getm_notBefore(certificate), -60);
   X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
   X509_set_pubkey(certificate, key);
   X509_sign(certificate, key, EVP_sha256());
-  std::vector<char> buffer(kChunk, 'x');
+  const std::int64_t each = kBytes / streams;
+  const auto on_each = [](const std::vector<int>& sockets, const auto& work) {
+    std::vector<std::thread> threads;
+    for (const int socket : sockets) threads.emplace_back([&work, socket] { work(socket); });
+    for (std::thread& thread : threads) thread.join();
+  };
   if (fork() == 0) {
-    close(here);
-    SSL* ssl = tls ? Tls(there, false, key, certificate) : nullptr;
-    for (std::int64_t left = kBytes; left > 0; left -= static_cast<std::int64_t>(kChunk)) {
-      if (ssl) {
-        if (SSL_write(ssl, buffer.data(), kChunk) != static_cast<int>(kChunk)) _exit(1);
-      } else {
-        WriteAll(there, buffer.data(), kChunk);
+    for (const int socket : here) close(socket);
+    on_each(there, [&](int socket) {
+      std::vector<char> buffer(kChunk, 'x');
+      SSL* ssl = tls ? Tls(socket, false, key, certificate) : nullptr;
+      for (std::int64_t left = each; left > 0; left -= static_cast<std::int64_t>(kChunk)) {
+        if (ssl) {
+          if (SSL_write(ssl, buffer.data(), kChunk) != static_cast<int>(kChunk)) _exit(1);
+        } else {
+          WriteAll(socket, buffer.data(), kChunk);
+        }
       }
-    }
-    ReadAll(there, buffer.data(), 1);
+      ReadAll(socket, buffer.data(), 1);
+    });
     _exit(0);
   }
-  close(there);
-  SSL* ssl = tls ? Tls(here, true, key, certificate) : nullptr;
+  for (const int socket : there) close(socket);
   const auto begin = bench::NowNs();
-  for (std::int64_t left = kBytes; left > 0;) {
-    const auto got =
-        ssl ? SSL_read(ssl, buffer.data(), kChunk) : static_cast<int>(recv(here, buffer.data(), kChunk, 0));
-    Need(got > 0, "read");
-    left -= got;
-  }
+  on_each(here, [&](int socket) {
+    std::vector<char> buffer(kChunk);
+    SSL* ssl = tls ? Tls(socket, true, key, certificate) : nullptr;
+    for (std::int64_t left = each; left > 0;) {
+      const auto got =
+          ssl ? SSL_read(ssl, buffer.data(), kChunk) : static_cast<int>(recv(socket, buffer.data(), kChunk, 0));
+      Need(got > 0, "read");
+      left -= got;
+    }
+  });
   const double seconds = static_cast<double>(bench::NowNs() - begin) / 1e9;
-  close(here);
+  for (const int socket : here) close(socket);
   report.Add(tls ? "limit.tls.gbps" : "limit.tcp.gbps", static_cast<double>(kBytes) / 1e9 / seconds);
 }
 
@@ -141,9 +155,9 @@ int main(int argc, char** argv) {
   if (mode == "ping") {
     Ping(bench::Flag(argc, argv, "rounds", std::int64_t{20'000}), report);
   } else if (mode == "stream" || mode == "tls") {
-    StreamBytes(mode == "tls", report);
+    StreamBytes(mode == "tls", static_cast<int>(bench::Flag(argc, argv, "streams", std::int64_t{2})), report);
   } else {
-    bench::Die("usage: tcp ping|stream|tls [--rounds N]");
+    bench::Die("usage: tcp ping|stream|tls [--rounds N] [--streams N]");
   }
   while (wait(nullptr) > 0) {
   }
