@@ -29,9 +29,13 @@ ClientView* LeaseCore::Find(Client client) {
 
 void LeaseCore::On(const JobStarted& event, Time) {
   SHEAF_CHECK(event.job != 0 && !clients_.contains(event.job) && !jobs_.contains(event.job));
-  jobs_[event.job];
+  jobs_[event.job].slots_max = event.slots_max;
   clients_[event.job].job = event.job;
   turns_.push_back(event.job);
+}
+
+void LeaseCore::On(const JobLimited& event, Time) {
+  if (const auto job = jobs_.find(event.job); job != jobs_.end()) job->second.slots_max = event.slots_max;
 }
 
 void LeaseCore::On(const JobEnded& event, Time) { EndJob(event.job); }

@@ -37,6 +37,11 @@ namespace sheaf::lease {
 // ---- events
 struct JobStarted {  // a driver has attached; its id is the job's
   Client job = 0;
+  std::uint32_t slots_max = ~std::uint32_t{0};  // by whose grant it runs here: no more workers at once
+};
+struct JobLimited {  // by another grant
+  Client job = 0;
+  std::uint32_t slots_max = 0;
 };
 struct JobEnded {  // the driver left or died: it is a client no more, its workers are stopped
   Client job = 0;
@@ -81,8 +86,8 @@ struct WorkerReturned {  // asked for by ClosePair, or by itself after lowering 
 };
 struct Drain {};  // the pool ends: no more workers, all are stopped
 struct Tick {};
-using Event = std::variant<JobStarted, JobEnded, WorkerReady, SpawnFailed, Want, RelayReady, RelayLeaving, Blocked,
-                           ClientDied, PeerForgotten, WorkerReturned, Drain, Tick>;
+using Event = std::variant<JobStarted, JobLimited, JobEnded, WorkerReady, SpawnFailed, Want, RelayReady, RelayLeaving,
+                           Blocked, ClientDied, PeerForgotten, WorkerReturned, Drain, Tick>;
 
 // ---- actions
 struct SpawnWorker {
@@ -158,6 +163,7 @@ class LeaseCore {
 
  private:
   void On(const JobStarted& event, Time now);
+  void On(const JobLimited& event, Time now);
   void On(const JobEnded& event, Time now);
   void On(const WorkerReady& event, Time now);
   void On(const SpawnFailed& event, Time now);

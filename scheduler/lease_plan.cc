@@ -51,7 +51,7 @@ std::uint64_t LeaseCore::Demand(Client job) const {
   std::uint64_t demand = 0;
   for (const auto& [id, client] : clients_)
     if (client.job == job) demand += client.want;
-  return std::min<std::uint64_t>(demand, config_.slots);
+  return std::min<std::uint64_t>(demand, std::min(config_.slots, jobs_.at(job).slots_max));
 }
 
 std::uint64_t LeaseCore::Elsewhere(Client job) const {

@@ -46,11 +46,12 @@ struct SpawnView {
 
 struct JobView {
   bool ended = false;
-  std::uint32_t failures = 0;   // processes in a row that died before they were ready
-  Time next_spawn = 0;          // after a failure: not before; 0: at once
-  Time surplus_since = kNever;  // running more workers than its target
-  Time stuck_since = kNever;    // everybody waits and no worker may be added
-  std::uint32_t target = 0;     // of the last plan
+  std::uint32_t failures = 0;                   // processes in a row that died before they were ready
+  Time next_spawn = 0;                          // after a failure: not before; 0: at once
+  Time surplus_since = kNever;                  // running more workers than its target
+  Time stuck_since = kNever;                    // everybody waits and no worker may be added
+  std::uint32_t target = 0;                     // of the last plan
+  std::uint32_t slots_max = ~std::uint32_t{0};  // by the grant it runs by
 };
 
 using PairKey = std::pair<Client, Client>;  // submitter, worker

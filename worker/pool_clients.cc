@@ -198,7 +198,10 @@ void PoolServer::Attached(Connection& connection) {
   Apply(actions);
   const wire::Role role = core_->Find(client)->role;
   if (role == wire::Role::kDriver) {
-    Tell(lease::JobStarted{client});
+    lease::JobStarted started{client};
+    if (const auto spawn = spawns_.find(connection.spawn); spawn != spawns_.end())
+      started.slots_max = spawn->second.slots;
+    Tell(started);
     return;
   }
   const ClientId job = core_->Find(client)->job;

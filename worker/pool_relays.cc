@@ -319,8 +319,12 @@ void PoolServer::Admit(Connection& connection, std::uint64_t request, const Admi
     return;
   }
   spawn->second.grant = grant.id;
+  spawn->second.slots = grant.slots;
   spawn->second.parked_since = INT64_MAX;
-  if (const auto job = jobs_.find(connection.client); job != jobs_.end()) job->second.twin_of = grant.id;
+  if (const auto job = jobs_.find(connection.client); job != jobs_.end()) {
+    job->second.twin_of = grant.id;
+    Tell(lease::JobLimited{connection.client, grant.slots});
+  }
   std::fprintf(stderr, "sheaf pool: lends %u slots to a job of pool %s (grant %llu)\n", grant.slots, borrower.c_str(),
                static_cast<unsigned long long>(grant.id));
   Send(connection, Kind::kDone, request, wire::Bare{});

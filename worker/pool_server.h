@@ -121,9 +121,10 @@ class PoolServer {
     ClientId client = 0;
     bool kill = false;
     enum class Kind { kWorker, kNear, kFar, kTransfers } kind = Kind::kWorker;
-    std::uint64_t grant = 0;       // relays
-    Now parked_since = INT64_MAX;  // far halves: the grant went back, and another may come
-    std::string refused;           // why its attach was refused
+    std::uint64_t grant = 0;                  // relays
+    std::uint32_t slots = ~std::uint32_t{0};  // far halves: of the grant
+    Now parked_since = INT64_MAX;             // far halves: the grant went back, and another may come
+    std::string refused;                      // why its attach was refused
   };
   struct Making {
     ClientId owner;

@@ -94,6 +94,16 @@ TEST(Lease, StartsAsManyWorkersAsAreWantedAndFit) {
   EXPECT_TRUE(pool.spawns().empty());
 }
 
+TEST(Lease, KeepsAJobOfAnotherPoolToTheSlotsOfItsGrant) {
+  Pool pool(4);
+  pool.Tell(JobStarted{100, 2});
+  pool.Tell(Want{100, 4});
+  EXPECT_EQ(pool.spawns().size(), 2u);
+  pool.Tell(JobLimited{100, 3});
+  EXPECT_EQ(pool.spawns().size(), 3u);
+  pool.Tell(JobLimited{7, 3});  // one that has ended meanwhile
+}
+
 TEST(Lease, SharesSlotsFairlyBetweenJobsAndMakesRoomForALateOne) {
   Pool pool(4);
   const Client first = pool.StartJob();
