@@ -5,6 +5,29 @@ namespace sheaf::relay {
 using detail::ObjectId;
 using detail::RefCore;
 
+Names::Name Names::Index::Find(const ObjectId& id) const {
+  const auto page = pages_.find(KeyOf(id));
+  const std::uint32_t at = id.slot % kSlots;
+  return page == pages_.end() || page->second->generations[at] != id.generation ? 0 : page->second->names[at];
+}
+
+void Names::Index::Put(const ObjectId& id, Name name) {
+  std::unique_ptr<Page>& page = pages_[KeyOf(id)];
+  if (!page) page = std::make_unique<Page>();
+  const std::uint32_t at = id.slot % kSlots;
+  page->used += page->names[at] == 0;
+  page->names[at] = name;
+  page->generations[at] = id.generation;
+}
+
+void Names::Index::Remove(const ObjectId& id, Name name) {
+  const auto page = pages_.find(KeyOf(id));
+  const std::uint32_t at = id.slot % kSlots;
+  if (page == pages_.end() || page->second->names[at] != name || page->second->generations[at] != id.generation) return;
+  page->second->names[at] = 0;
+  if (--page->second->used == 0) pages_.erase(page);
+}
+
 Names::Entry* Names::At(Name name) {
   Row& row = RowOf(name);
   const Name index = (name & ~kFarNames) - row.first;
@@ -14,10 +37,9 @@ Names::Entry* Names::At(Name name) {
 
 Names::Name Names::Find(const ObjectId& id, std::int64_t now) {
   std::lock_guard lock(mutex_);
-  const auto found = names_.find(id);
-  if (found == names_.end()) return 0;
-  At(found->second)->used = now;
-  return found->second;
+  const Name name = names_.Find(id);
+  if (name != 0) At(name)->used = now;
+  return name;
 }
 
 Names::Name Names::BindNext(const ObjectId& id, RefCore ref, std::int64_t now) {
@@ -40,7 +62,7 @@ bool Names::BindLocked(Name name, const ObjectId& id, RefCore ref, bool promised
   Entry& entry = row.entries[index];
   alive_ += entry.alive ? 0 : 1;
   entry = {id, std::move(ref), 0, now, true, promised, false, false};
-  names_[id] = name;
+  names_.Put(id, name);
   return true;
 }
 
@@ -77,8 +99,7 @@ void Names::Settle(Name name, std::uint64_t bytes) {
 }
 
 void Names::Unname(const Entry& entry, Name name) {
-  const auto named = names_.find(entry.id);
-  if (named != names_.end() && named->second == name) names_.erase(named);
+  names_.Remove(entry.id, name);
 }
 
 void Names::Erase(Name name) {

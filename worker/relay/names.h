@@ -8,8 +8,10 @@
 
 #include <absl/container/flat_hash_map.h>
 
+#include <array>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -56,12 +58,22 @@ class Names {
     std::deque<Entry> entries;
     std::size_t sweep = 0;  // where the next look for idle names begins
   };
-  struct Hash {
-    std::size_t operator()(const detail::ObjectId& id) const {
-      std::uint64_t h = (std::uint64_t{id.client} << 32 | id.slot) * 0x9e3779b97f4a7c15u;
-      h = (h ^ (h >> 32) ^ id.generation) * 0xbf58476d1ce4e5b9u;
-      return h ^ (h >> 31);
-    }
+  // By home slot, in pages: the slots of one process are handed out in a row, so that neighbours are looked for together.
+  class Index {
+   public:
+    Name Find(const detail::ObjectId& id) const;  // 0: none
+    void Put(const detail::ObjectId& id, Name name);
+    void Remove(const detail::ObjectId& id, Name name);  // if it still has that name
+
+   private:
+    static constexpr std::uint32_t kSlots = 64;
+    struct Page {
+      std::array<Name, kSlots> names{};
+      std::array<std::uint32_t, kSlots> generations{};
+      std::uint32_t used = 0;
+    };
+    static std::uint64_t KeyOf(const detail::ObjectId& id) { return std::uint64_t{id.client} << 32 | id.slot / kSlots; }
+    absl::flat_hash_map<std::uint64_t, std::unique_ptr<Page>> pages_;
   };
   Row& RowOf(Name name) { return rows_[name & kFarNames ? 1 : 0]; }
   bool BindLocked(Name name, const detail::ObjectId& id, detail::RefCore ref, bool promised, std::int64_t now);
@@ -72,7 +84,7 @@ class Names {
   mutable std::mutex mutex_;
   Row rows_[2];
   Name given_ = 0;
-  absl::flat_hash_map<detail::ObjectId, Name, Hash> names_;
+  Index names_;
   std::uint64_t bytes_ = 0, alive_ = 0;
 };
 

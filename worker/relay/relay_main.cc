@@ -1,6 +1,7 @@
 #include "worker/relay/relay_main.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -300,6 +301,10 @@ int RunTransfers() {
 
 int RunRelay(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
+  // Names and frames come and go by the hundred thousand: what was free once is not given back and faulted in again.
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
+  mallopt(M_MMAP_THRESHOLD, 64 << 20);
+  mallopt(M_TOP_PAD, 4 << 20);
   const std::string half = argc > 0 ? argv[0] : "";
   if (half == "near") return RunNear({argv + 1, argv + argc});
   if (half == "far") return RunFar();
