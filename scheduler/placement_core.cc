@@ -161,6 +161,7 @@ void PlacementCore::Report(const std::string& id, const PoolReport& report, Time
   }
   std::sort(jobs.begin(), jobs.end());
   jobs.erase(std::unique(jobs.begin(), jobs.end()), jobs.end());
+  std::vector<std::uint64_t> kept;  // they want nothing more, and have grants
   for (const std::uint64_t job : pools_[place].jobs) {
     const JobKey key{place, job};
     if (std::binary_search(jobs.begin(), jobs.end(), job)) continue;
@@ -171,9 +172,10 @@ void PlacementCore::Report(const std::string& id, const PoolReport& report, Time
     if (at->second.grants.empty()) {
       jobs_.erase(at);
     } else {
-      jobs.push_back(job);
+      kept.push_back(job);
     }
   }
+  jobs.insert(jobs.end(), kept.begin(), kept.end());
   std::sort(jobs.begin(), jobs.end());
   pools_[place].jobs = std::move(jobs);
   for (const std::uint64_t job : pools_[place].jobs) Wait({place, job}, now);

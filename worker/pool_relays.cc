@@ -203,7 +203,7 @@ void PoolServer::StartNear(const Neighbours::Granted& granted) {
   description.environment.push_back(std::string(relay::kRelayEnvironment) + "=" + granted.grant.address + "\n" +
                                     granted.ticket + "\n" + std::to_string(granted.grant.cpus_milli) + "\n" + identity +
                                     "\n" + options_.pki_directory + "\n" + granted.grant.lender + "\n" +
-                                    TransferPath());
+                                    TransferPath() + "\n" + std::to_string(granted.grant.slots));
   Spawn entry;
   entry.kind = Spawn::Kind::kNear;
   entry.job = job->first;

@@ -9,126 +9,16 @@
 //   lease      a task after the grant went back, and the first of a driver -> net.lease.us, net.lease.first.us
 //
 // Usage: net MODE [--count N]
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-
 #include <cstring>
-#include <fstream>
 #include <set>
 #include <vector>
 
+#include "bench/programs/cluster.h"
 #include "bench/programs/driver.h"
 
 namespace {
 
 constexpr std::size_t kMiB = std::size_t{1} << 20;
-
-// kPlain: pools on the loopback interface. kTls: each in a namespace of its own. kSlow: behind links of 50 MB/s both ways.
-enum class Wire { kPlain, kTls, kSlow };
-
-bool Shell(const std::string& command) { return std::system((command + " >/dev/null 2>&1").c_str()) == 0; }
-
-// Ends with the object: the supervisors are killed, and all they started dies with them.
-class Cluster {
- public:
-  Cluster(int pools, int workers, Wire wire = Wire::kPlain) : wire_(wire) {
-    char name[] = "/tmp/sheaf-bench-net-XXXXXX";
-    if (!mkdtemp(name)) bench::Die("mkdtemp failed");
-    directory_ = name;
-    setenv("XDG_RUNTIME_DIR", name, 1);
-    setenv("XDG_STATE_HOME", name, 1);
-    setenv("SHEAF_CACHE", (directory_ + "/programs").c_str(), 1);
-    if (wire != Wire::kPlain) {
-      ok_ = MakeHub() && MakeMachine("scheduler") && MakeMachine("near");
-      for (int i = 0; i < pools && ok_; ++i) ok_ = MakeMachine("far" + std::to_string(i));
-      if (!ok_) return;
-    }
-    Start("scheduler", {"scheduler", "start", "--listen", wire == Wire::kPlain ? "127.0.0.1:0" : "10.78.0.1:7400",
-                        "--address-file", directory_ + "/scheduler"});
-    const std::string scheduler = Await("scheduler");
-    StartPool("near", 0, scheduler);
-    for (int i = 0; i < pools; ++i) StartPool("far" + std::to_string(i), workers, scheduler);
-    near_ = Await("near");
-    for (int i = 0; i < pools; ++i) Await("far" + std::to_string(i));
-  }
-  ~Cluster() {
-    for (const pid_t pid : processes_) kill(pid, SIGKILL);
-    for (const pid_t pid : processes_) waitpid(pid, nullptr, 0);
-    for (const std::string& machine : machines_) Shell("ip netns del " + NameOf(machine));
-    [[maybe_unused]] const int removed = std::system(("rm -rf " + directory_).c_str());
-  }
-  void Init() {
-    setenv("SHEAF_ADDRESS", near_.c_str(), 1);
-    sheaf::Init();
-  }
-  bool ok() const { return ok_; }  // the machine can do this
-
- private:
-  std::string NameOf(const std::string& machine) const { return "sb" + std::to_string(getpid()) + "-" + machine; }
-  bool MakeHub() {
-    machines_.push_back("hub");
-    const std::string hub = NameOf("hub");
-    return Shell("ip netns add " + hub) && Shell("ip -n " + hub + " link add br0 type bridge") &&
-           Shell("ip -n " + hub + " link set br0 up");
-  }
-  bool MakeMachine(const std::string& machine) {
-    const std::string hub = NameOf("hub"), own = NameOf(machine), port = "p" + std::to_string(machines_.size());
-    const std::string address = "10.78.0." + std::to_string(machines_.size()) + "/24";
-    const std::string shape = " root tbf rate 400mbit burst 256kb latency 50ms";
-    machines_.push_back(machine);
-    return Shell("ip netns add " + own) && Shell("ip -n " + own + " link set lo up") &&
-           Shell("ip link add " + port + " netns " + hub + " type veth peer name eth0 netns " + own) &&
-           Shell("ip -n " + hub + " link set " + port + " master br0 up") &&
-           Shell("ip -n " + own + " addr add " + address + " dev eth0") &&
-           Shell("ip -n " + own + " link set eth0 up") &&
-           (wire_ == Wire::kTls || (Shell("tc -n " + own + " qdisc add dev eth0" + shape) &&
-                                    Shell("tc -n " + hub + " qdisc add dev " + port + shape)));
-  }
-  void StartPool(const std::string& id, int workers, const std::string& scheduler) {
-    std::vector<std::string> words{"pool", "start",   "--workers", std::to_string(workers), "--id",
-                                   id,     "--store", "4GiB",      "--address-file",        directory_ + "/" + id};
-    if (wire_ == Wire::kPlain) {
-      words.insert(words.end(), {"--scheduler", scheduler});
-    } else {
-      const std::string invitation = directory_ + "/" + id + ".invitation";
-      if (!Shell(std::string(std::getenv("SHEAF_BIN")) + " token create --out " + invitation))
-        bench::Die("no invitation could be made");
-      words.insert(words.end(), {"--join", scheduler, "--token-file", invitation});
-    }
-    Start(id, std::move(words));
-  }
-  void Start(const std::string& machine, std::vector<std::string> words) {
-    words.insert(words.begin(), std::getenv("SHEAF_BIN"));
-    if (wire_ != Wire::kPlain) {
-      const std::vector<std::string> inside{"/usr/bin/env", "ip", "netns", "exec", NameOf(machine)};
-      words.insert(words.begin(), inside.begin(), inside.end());
-    }
-    const pid_t pid = fork();
-    if (pid == 0) {
-      std::vector<char*> arguments;
-      for (std::string& word : words) arguments.push_back(word.data());
-      arguments.push_back(nullptr);
-      if (!freopen("/dev/null", "w", stdout) || !freopen((directory_ + "/log").c_str(), "a", stderr)) _exit(1);
-      execv(arguments[0], arguments.data());
-      _exit(127);
-    }
-    processes_.push_back(pid);
-  }
-  std::string Await(const std::string& file) {
-    for (int i = 0; i < 2000; ++i) {
-      std::string line;
-      if (std::getline(std::ifstream(directory_ + "/" + file), line) && !line.empty()) return line;
-      usleep(5'000);
-    }
-    bench::Die(file + " did not start");
-  }
-  const Wire wire_;
-  bool ok_ = true;
-  std::vector<std::string> machines_;
-  std::string directory_, near_;
-  std::vector<pid_t> processes_;
-};
 
 void Sync(std::int64_t count, bench::Report& report) {
   bench::WarmUp(2000);
@@ -207,14 +97,14 @@ int main(int argc, char** argv) {
   const std::int64_t count = bench::Flag(argc, argv, "count", std::int64_t{0});
   bench::Report report;
   if (mode == "sync" || mode == "rate" || mode == "transfer") {
-    Cluster cluster(1, 1);
+    bench::Cluster cluster(1, 1);
     cluster.Init();
     if (mode == "sync") Sync(count ? count : 5000, report);
     if (mode == "rate") Rate(count ? count : 200'000, report);
     if (mode == "transfer") Transfer(count ? count : 3, "net.transfer_1g.gbps", report);
     sheaf::Shutdown();
   } else if (mode == "transfer_tls") {
-    Cluster cluster(1, 1, Wire::kTls);
+    bench::Cluster cluster(1, 1, bench::Wire::kTls);
     const std::string key = "net.transfer_1g.tls.gbps";
     if (!cluster.ok()) {
       report.Missing(key, "network namespaces cannot be made here");
@@ -225,7 +115,7 @@ int main(int argc, char** argv) {
     }
   } else if (mode == "broadcast") {
     const int pools = static_cast<int>(count ? count : 2);
-    Cluster cluster(pools, 1, Wire::kSlow);
+    bench::Cluster cluster(pools, 1, bench::Wire::kSlow);
     const std::string key = "net.broadcast_256m." + std::to_string(pools) + ".s";
     if (!cluster.ok()) {
       report.Missing(key, "network namespaces with throttled links cannot be made here");
@@ -235,7 +125,7 @@ int main(int argc, char** argv) {
       sheaf::Shutdown();
     }
   } else if (mode == "lease") {
-    Cluster cluster(1, 1);
+    bench::Cluster cluster(1, 1);
     cluster.Init();
     bench::WarmUp(100);
     bench::Samples samples, first;

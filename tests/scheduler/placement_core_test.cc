@@ -103,6 +103,13 @@ TEST_F(PlacementTest, KeepsToCpusResourcesAndLabelsExactly) {
   EXPECT_EQ(core_.InfeasibleOf("near"), std::vector<std::uint64_t>{3});
 }
 
+TEST_F(PlacementTest, KeepsApartTheJobsOfOnePoolThatWantAndThoseThatOnlyHave) {
+  EXPECT_EQ(Slots(Report("near", {Want(3, 4), Want(5, 4)}), 3), 4u);
+  // The older job wants nothing more and has its grants yet; the younger one goes on.
+  EXPECT_EQ(Slots(Report("near", {Want(5, 8)}), 5), 8u);
+  EXPECT_EQ(Slots(Report("near", {Want(5, 8)}), 3), 4u);
+}
+
 TEST_F(PlacementTest, SharesBetweenJobsOfDifferentPools) {
   core_.PoolUp("near2", 1, Offer(0), 0);
   EXPECT_EQ(Slots(Report("near", {Want(1, 12)})), 12u);

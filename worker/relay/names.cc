@@ -98,9 +98,7 @@ void Names::Settle(Name name, std::uint64_t bytes) {
   bytes_ += bytes;
 }
 
-void Names::Unname(const Entry& entry, Name name) {
-  names_.Remove(entry.id, name);
-}
+void Names::Unname(const Entry& entry, Name name) { names_.Remove(entry.id, name); }
 
 void Names::Erase(Name name) {
   RefCore last;  // freed outside of the lock

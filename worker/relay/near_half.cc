@@ -22,6 +22,8 @@ using runtime::Probed;
 namespace {
 
 constexpr std::size_t kAwayMax = 4096;
+constexpr std::int64_t kAheadNanos = 2'000'000;  // of work for each place there
+constexpr std::uint64_t kForeverNanos = 1'000'000'000'000;
 constexpr std::int64_t kSweepNanos = 20'000'000;
 constexpr std::size_t kFewAway = 2;
 constexpr auto kStuck = std::chrono::milliseconds(5);
@@ -30,11 +32,12 @@ constexpr std::size_t kForgetMax = kTextMax / sizeof(Names::Name);
 }  // namespace
 
 NearHalf::NearHalf(runtime::Context& context, Stream& stream, std::string machine, std::uint32_t cpus_milli,
-                   TransferDesk& desk, std::string pki)
+                   std::uint32_t places, TransferDesk& desk, std::string pki)
     : Executor(context, true),
       stream_(stream),
       machine_(std::move(machine)),
       cpus_milli_(cpus_milli),
+      places_(std::max(places, 1u)),
       offers_(context, desk),
       fetcher_(context, desk, std::move(pki)) {}
 
@@ -117,10 +120,17 @@ bool NearHalf::MayForward() {
   return false;
 }
 
+bool NearHalf::HasRoom(std::uint32_t function) const {
+  if (away_.size() < places_) return true;
+  if (away_.size() >= kAwayMax) return false;
+  const auto cost = costs_.find(function);
+  return cost != costs_.end() && load_ + cost->second <= kAheadNanos * std::int64_t{places_};
+}
+
 bool NearHalf::CanForward(const Task& task) {
   if (!MayForward()) return false;
   std::lock_guard turn(turn_);
-  if (away_.size() >= kAwayMax) return false;
+  if (!HasRoom(task.slot->task.function)) return false;
   IncomingRoot* incoming = TakeIncoming();
   const Look look = [&] {
     detail::Stored arguments;
@@ -142,7 +152,7 @@ bool NearHalf::Forward(const Task& task) {
 }
 
 bool NearHalf::ForwardInTurn(const Task& task) {
-  if (away_.size() >= kAwayMax) return false;
+  if (!HasRoom(task.slot->task.function)) return false;
   worker::InPair& pair = *task.pair;
   const store::TaskRecord& record = task.slot->task;
   IncomingRoot* incoming = TakeIncoming();
@@ -192,7 +202,10 @@ bool NearHalf::ForwardInTurn(const Task& task) {
   }
   const ObjectId id{pair.peer, task.slot_index, task.slot->home.generation.load(std::memory_order_relaxed)};
   const Name name = names_.BindNext(id, {}, now);
-  away_[name] = {&pair, task.lane, task.position, incoming};
+  const auto known = costs_.find(record.function);
+  const std::int64_t cost = known == costs_.end() ? kAheadNanos : known->second;
+  away_[name] = {&pair, task.lane, task.position, incoming, record.function, cost};
+  load_ += cost;
   pair.away.fetch_add(1, std::memory_order_relaxed);
   loop_reads_.store(away_.size() <= kFewAway ? 1 : 0, std::memory_order_relaxed);
   if (away_.size() == kFewAway + 1) FutexWakeAll(loop_reads_);
@@ -398,6 +411,9 @@ void NearHalf::Finish(Name name, std::uint64_t took_nanos, std::uint64_t bytes, 
   if (found == away_.end()) End("it answered a task that was not asked");
   const Away away = found->second;
   away_.erase(found);
+  load_ -= away.cost;
+  if (took_nanos > 0 && !error)
+    costs_[away.function] = static_cast<std::int64_t>(std::min<std::uint64_t>(took_nanos, kForeverNanos));
   Seal(*away.pair, away.lane, away.position, away.incoming, outcome);
   away.pair->away.fetch_sub(1, std::memory_order_release);
 }

@@ -1,5 +1,6 @@
 // The near half of a relay: to its pool a worker with many places, which sends what it claims to another pool.
 //
+// It claims no more than runs there at once, or is short: what waits in a lane can still go elsewhere, what is away cannot.
 // It claims an entry once every input has a value here or a name there, so what is away never waits for what is still in a
 // lane. Values go along with the first task that needs them and stay there, named, for the next ones.
 //
@@ -27,9 +28,9 @@ inline constexpr int kExitStreamOver = 72;
 class NearHalf final : public worker::Executor {
  public:
   // `machine`: the other's name, for what its workers print. `cpus_milli`: what the grant counts for each task.
-  // `desk`, `pki`: for values that travel beside the stream.
-  NearHalf(runtime::Context& context, Stream& stream, std::string machine, std::uint32_t cpus_milli, TransferDesk& desk,
-           std::string pki);
+  // `places`: how many tasks the grant lets run at once. `desk`, `pki`: for values that travel beside the stream.
+  NearHalf(runtime::Context& context, Stream& stream, std::string machine, std::uint32_t cpus_milli,
+           std::uint32_t places, TransferDesk& desk, std::string pki);
 
   void ReadLoop();  // the reader's thread; ends the process when the stream is over
 
@@ -40,6 +41,8 @@ class NearHalf final : public worker::Executor {
     int lane = 0;
     std::uint32_t position = 0;
     runtime::IncomingRoot* incoming = nullptr;
+    std::uint32_t function = 0;
+    std::int64_t cost = 0;
   };
   struct Input {  // of the task in hand
     Name name = 0;
@@ -71,6 +74,7 @@ class NearHalf final : public worker::Executor {
   void Housekeeping(std::int64_t now);
   void ReadFrame();  // reading_ held
   bool MayForward();
+  bool HasRoom(std::uint32_t function) const;  // turn_ held
   void ParkIfIdle();
   void Wake();
   void SendAgain();
@@ -87,7 +91,7 @@ class NearHalf final : public worker::Executor {
 
   Stream& stream_;
   const std::string machine_;
-  const std::uint32_t cpus_milli_;
+  const std::uint32_t cpus_milli_, places_;
   Names names_{true};
   Outgoing out_;
   Offers offers_;
@@ -102,7 +106,9 @@ class NearHalf final : public worker::Executor {
   std::atomic<std::uint32_t> loop_reads_{0};
   std::mutex turn_;  // everything of Executor's that both threads touch, and:
   std::unordered_map<Name, Away> away_;
-  std::vector<Name> again_;  // to be sent in the stream
+  std::vector<Name> again_;                                // to be sent in the stream
+  std::unordered_map<std::uint32_t, std::int64_t> costs_;  // nanoseconds of one run, by function
+  std::int64_t load_ = 0;                                  // of what is away
 };
 
 }  // namespace sheaf::relay

@@ -92,6 +92,10 @@ void SendProgram(Stream& stream, std::uint64_t bytes) {
 
 // ---- near -------------------------------------------------------------------------------------------------------
 
+std::uint32_t NumberIn(const std::string& text) {
+  return static_cast<std::uint32_t>(std::strtoul(text.c_str(), nullptr, 10));
+}
+
 // The other machine's name, once the job's twin stands there.
 std::string Greet(Stream& stream, const std::string& ticket, const std::string& identity,
                   const std::vector<std::string>& arguments) {
@@ -139,7 +143,7 @@ int RunNear(const std::vector<std::string>& arguments) {
   if (!given) Fail("internal-relay is started by a pool only");
   std::istringstream lines{std::string(given)};
   unsetenv(kRelayEnvironment);
-  std::string address, ticket, milli, identity, pki, lender, transfers;
+  std::string address, ticket, milli, identity, pki, lender, transfers, places;
   std::getline(lines, address);
   std::getline(lines, ticket);
   std::getline(lines, milli);
@@ -147,6 +151,7 @@ int RunNear(const std::vector<std::string>& arguments) {
   std::getline(lines, pki);
   std::getline(lines, lender);
   std::getline(lines, transfers);
+  std::getline(lines, places);
   std::string peer, why;
   std::unique_ptr<Transport> transport = Dial(address, pki, &peer, &why);
   if (!transport) Fail(why);
@@ -157,8 +162,7 @@ int RunNear(const std::vector<std::string>& arguments) {
     auto context = runtime::Context::Attach(runtime::UniqueFd(wire::kWorkerSocketFd), wire::Role::kRelay, spawn);
     runtime::SetCurrentContext(context.get());
     TransferDesk desk(transfers);
-    NearHalf half(*context, stream, machine, static_cast<std::uint32_t>(std::strtoul(milli.c_str(), nullptr, 10)), desk,
-                  pki);
+    NearHalf half(*context, stream, machine, NumberIn(milli), NumberIn(places), desk, pki);
     context->Start();
     std::thread([&half] { half.ReadLoop(); }).detach();
     const int code = half.Run();
