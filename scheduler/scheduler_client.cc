@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <mutex>
+#include <optional>
 
 #include "proto/admin.grpc.pb.h"
 #include "proto/membership.grpc.pb.h"
@@ -53,17 +54,25 @@ CallStatus FromGrpc(const grpc::Status& status, const std::string& where) {
 }  // namespace
 
 struct SchedulerClient::Wire {
-  Wire(const ListenAddress& address, const Credentials* credentials)
-      : where(address.grpc),
-        channel(MakeChannel(address, credentials)),
-        scheduler(v1::Scheduler::NewStub(channel)),
-        membership(v1::Membership::NewStub(channel)),
-        admin(v1::Admin::NewStub(channel)),
-        view(v1::View::NewStub(channel)) {}
+  Wire(const ListenAddress& to, const Credentials* with) : address(to), where(to.grpc) {
+    if (with) credentials = *with;
+    Connect();
+  }
+
+  void Connect() {
+    channel = MakeChannel(address, credentials ? &*credentials : nullptr);
+    scheduler = v1::Scheduler::NewStub(channel);
+    membership = v1::Membership::NewStub(channel);
+    admin = v1::Admin::NewStub(channel);
+    view = v1::View::NewStub(channel);
+    unreachable = false;
+  }
 
   // Runs `call(context)` with a deadline and within reach of Cancel.
   template <class Call>
   CallStatus Run(std::chrono::milliseconds deadline, bool cancellable, const Call& call) {
+    // A channel that could not connect once may fail for seconds without trying again, whatever its backoff is set to.
+    if (unreachable) Connect();
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + deadline);
     {
@@ -72,17 +81,22 @@ struct SchedulerClient::Wire {
       current = &context;
     }
     const grpc::Status status = call(&context);
+    unreachable = status.error_code() == grpc::StatusCode::UNAVAILABLE;
     std::lock_guard lock(mutex);
     current = nullptr;
     return FromGrpc(status, where);
   }
 
+  const ListenAddress address;
   const std::string where;
-  const std::shared_ptr<grpc::Channel> channel;
-  const std::unique_ptr<v1::Scheduler::Stub> scheduler;
-  const std::unique_ptr<v1::Membership::Stub> membership;
-  const std::unique_ptr<v1::Admin::Stub> admin;
-  const std::unique_ptr<v1::View::Stub> view;
+  std::optional<Credentials> credentials;
+  // The caller's: one call at a time.
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::Scheduler::Stub> scheduler;
+  std::unique_ptr<v1::Membership::Stub> membership;
+  std::unique_ptr<v1::Admin::Stub> admin;
+  std::unique_ptr<v1::View::Stub> view;
+  bool unreachable = false;
   std::mutex mutex;
   grpc::ClientContext* current = nullptr;
   bool cancelled = false;
