@@ -5,8 +5,9 @@
 // lane. Values go along with the first task that needs them and stay there, named, for the next ones.
 //
 // Threads: the executor's loop claims and sends; the reader takes results off the stream and publishes them at once, the
-// fetcher those that came beside it; the helper talks to the pool. `turn_` makes them one writer; nobody holds it while it writes to the stream. A stream
-// that breaks ends the process: its pool buries a dead worker, and the submitters run again what it had claimed.
+// fetcher those that came beside it (near_reader.cc); the helper talks to the pool. `turn_` makes them one writer; nobody
+// holds it while it writes to the stream. A stream that breaks ends the process: its pool buries a dead worker, and the
+// submitters run again what it had claimed.
 #pragma once
 
 #include <atomic>
