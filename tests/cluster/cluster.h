@@ -49,6 +49,7 @@ class Cluster {
     ASSERT_NE(at, std::string::npos) << ready << scheduler_->Errors();
     address_ = ready.substr(at + mark.size(), ready.find(' ', at + mark.size()) - at - mark.size());
   }
+  pid_t SchedulerPid() const { return scheduler_->pid(); }
   void KillScheduler() {
     scheduler_->Signal(SIGKILL);
     scheduler_->Wait();

@@ -12,77 +12,17 @@
 #include "base/random.h"
 #include "sheaf/sheaf.h"
 #include "tests/cluster/cluster.h"
+#include "tests/cluster/load.h"
 
 namespace {
 
 using sheaf::ObjectRef;
 using sheaf::Remote;
-
-std::uint64_t Mix(std::uint64_t x) {
-  for (int i = 0; i < 20'000; ++i) x = (x ^ (x >> 31)) * 0x9e3779b97f4a7c15u + 1;
-  return x;
-}
-std::uint64_t Both(std::uint64_t a, std::uint64_t b) { return Mix(a * 3 + b); }
-// Nested: waits for children of its own.
-std::uint64_t Tree(int depth, std::uint64_t x) {
-  if (depth == 0) return Mix(x);
-  const ObjectRef<std::uint64_t> a = Remote<Tree>(depth - 1, 2 * x), b = Remote<Tree>(depth - 1, 2 * x + 1);
-  return a.Get() * 31 + b.Get();
-}
-std::uint64_t TreeHere(int depth, std::uint64_t x) {
-  return depth == 0 ? Mix(x) : TreeHere(depth - 1, 2 * x) * 31 + TreeHere(depth - 1, 2 * x + 1);
-}
+using sheaf::test::kPatient;
+using sheaf::test::Load;
+using sheaf::test::Mix;
 
 int Same(int x) { return x; }
-
-constexpr int kPatient = 1000;  // retries: each fault may cost one
-
-// Chains that cross each other and trees, with what each must give.
-class Load {
- public:
-  void Submit(int chains, int length, int trees) {
-    for (int c = 0; c < chains; ++c) {
-      const auto seed = next_++;
-      ObjectRef<std::uint64_t> at = sheaf::Task<Mix>({.retries = kPatient}).Remote(seed);
-      std::uint64_t want = Mix(seed);
-      for (int i = 0; i < length; ++i) {
-        at = sheaf::Task<Both>({.retries = kPatient}).Remote(at, seed + static_cast<std::uint64_t>(i));
-        want = Both(want, seed + static_cast<std::uint64_t>(i));
-      }
-      refs_.push_back(at);
-      wants_.push_back(want);
-    }
-    for (int t = 0; t < trees; ++t) {
-      const auto seed = next_++;
-      refs_.push_back(sheaf::Task<Tree>({.retries = kPatient}).Remote(3, seed));
-      wants_.push_back(TreeHere(3, seed));
-    }
-  }
-  // How many came as a typed error; a wrong value fails the test.
-  int Collect() {
-    int errors = 0;
-    for (std::size_t i = 0; i < refs_.size(); ++i) {
-      try {
-        EXPECT_EQ(refs_[i].Get(std::chrono::seconds(60)), wants_[i]) << i;
-      } catch (const sheaf::TimeoutError& error) {
-        ADD_FAILURE() << "result " << i << " never came: " << error.what();
-        return -1;
-      } catch (const sheaf::Error& error) {
-        last_error = error.what();
-        ++errors;
-      }
-    }
-    refs_.clear();
-    wants_.clear();
-    return errors;
-  }
-  std::string last_error;
-
- private:
-  std::uint64_t next_ = 1;
-  std::vector<ObjectRef<std::uint64_t>> refs_;
-  std::vector<std::uint64_t> wants_;
-};
 
 class FailureTest : public ::testing::Test {
  protected:

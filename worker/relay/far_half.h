@@ -2,9 +2,9 @@
 // what becomes ready.
 //
 // Threads: the reader takes frames off the stream, submits, and looks for a moment whether a result comes at once; the
-// fetcher brings values that travel beside the stream; Run's thread waits for the other results and sends them. `send_` belongs to whoever of the two looks for results. The output
-// thread forwards what the workers print; the helper talks to the pool. A stream that breaks ends the process: its pool
-// buries a dead driver with its job.
+// fetcher brings values that travel beside the stream; Run's thread waits for the other results and sends them. `send_`
+// belongs to whoever of the two looks for results. The output thread forwards what the workers print; the helper talks to
+// the pool. A stream that breaks ends the process: its pool buries a dead driver with its job.
 #pragma once
 
 #include <atomic>
