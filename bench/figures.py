@@ -58,6 +58,9 @@ def _mpi(program, keys, *flags):
     return Program(["mpirun", "-n", "2", "{build}/bench/peer_" + program, *flags], keys)
 
 
+_HOLLOW = ("messages_s", "bytes_s", "cpu", "us_per_message", "us_per_lease", "bytes_per_pool")
+
+
 def _bench(program, keys, *flags, **more):
     return Program(["{build}/bench/bench_" + program, *flags], keys, **more)
 
@@ -174,6 +177,8 @@ GROUPS = [
         _bench("faults", ["fault.scheduler.ms"], "scheduler"),
     ], rounds=3),
     Group("sched", [_bench("sched", ["sched.rate", "sched.bytes_per_pool"])]),
+    Group("hollow", [_bench("hollow", [f"sched.hollow.{pools}.{what}" for pools in (250, 500, 1000, 2000) for what in _HOLLOW])],
+          rounds=3),
     Group("demo", [
         Program(["{build}/examples/sheaf_demo"], ["ml.demo.accuracy", "ml.demo.s"],
                 read=_read_demo, timeout=180),
@@ -229,6 +234,10 @@ FIGURES = [
     Figure("net.lease.us", needs=[Need("p50", "<=", 1000)], beside=["net.lease.first.us"]),
     Figure("fault.pool.s", needs=[Need("p99", "<=", 2.5)]),
     Figure("fault.scheduler.ms", needs=[Need("p50", "<=", 1000)]),
+    Figure("sched.hollow.2000.us_per_lease",
+           needs=[Need("p50", "<=", 1.25, versus="sched.hollow.250.us_per_lease")],
+           beside=["sched.hollow.250.us_per_lease", "sched.hollow.2000.messages_s", "sched.hollow.2000.bytes_s",
+                   "sched.hollow.2000.cpu", "sched.hollow.2000.bytes_per_pool"]),
     Figure("sched.rate", needs=[Need("p50", ">=", 1e5)]),
     Figure("sched.bytes_per_pool", needs=[Need("p50", "<=", 4096)]),
     Figure("ml.demo.accuracy", needs=[Need("p50", ">=", 0.87)]),

@@ -186,6 +186,22 @@ TEST_F(ClusterTest, RefusesATaskThatNoPoolIsLargeEnoughFor) {
   EXPECT_EQ((sheaf::Task<Square>({.cpus = 2}).Remote(3).Get()), 9);
 }
 
+// A grant that is not wanted goes back after a second; what was started for it waits for the next one.
+TEST_F(ClusterTest, FindsItsProcessesThereAgainAfterAPause) {
+  const int before = Remote<Pid>().Get();
+  poll(nullptr, 0, 1600);
+  EXPECT_EQ(Remote<Pid>().Get(), before);
+}
+
+TEST_F(ClusterTest, GoesOnAfterItsParkedRelaysWereKilled) {
+  const int before = Remote<Pid>().Get();
+  poll(nullptr, 0, 1600);
+  for (const char* pool : {"far-a", "far-b"})
+    for (const pid_t pid : cluster_.ChildrenOf(cluster_.SupervisorOf(pool)))
+      if (pid != cluster_.PoolOf(pool)) kill(pid, SIGKILL);
+  EXPECT_NE(sheaf::Task<Pid>({.retries = 10}).Remote().Get(std::chrono::seconds(30)), before);
+}
+
 // A driver whose output goes to a file from the start, as that is what its workers inherit.
 class ClusterOutputTest : public ClusterTest {
  protected:
