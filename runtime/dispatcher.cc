@@ -106,6 +106,12 @@ bool Submitter::MustWaitForRoomLocked(const ObjectRoot& root) const {
   return running > 1 && running * milli > std::uint64_t{parts_.slots} * 1000;
 }
 
+std::uint32_t Submitter::BlockedWorkersLocked() const {
+  std::uint32_t blocked = 0;
+  for (const OutPair* pair : active_) blocked += pair->control->blocked.load(std::memory_order_relaxed) != 0;
+  return blocked;
+}
+
 bool Submitter::TryPushLocked(ObjectRoot* root, std::uint32_t function) {
   if (MustWaitForRoomLocked(*root)) return false;
   const std::uint32_t cost = core_.CostOf(function);

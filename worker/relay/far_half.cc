@@ -25,7 +25,7 @@ using runtime::Submitter;
 namespace {
 
 constexpr std::int64_t kMomentNanos = 30'000, kAwaitNanos = 150'000, kSpinNanos = 20'000, kSleepNanos = 50'000'000,
-                       kForeignSleepNanos = 1'000'000;
+                       kWorkSleepNanos = 5'000'000, kForeignSleepNanos = 1'000'000;
 
 }  // namespace
 
@@ -323,10 +323,13 @@ std::uint32_t FarHalf::SendReady() {
     refused.swap(refused_);
     has_ready_.store(false, std::memory_order_relaxed);
   }
-  if (!ready.empty()) {
+  std::uint32_t waiting = 0;
+  {
     Submitter::Lock lock(context_.submitter());
+    waiting = context_.submitter().BlockedWorkersLocked();
     for (Ready& one : ready) one.took_nanos = context_.submitter().core().CostOf(one.function);
   }
+  if (waiting != told_waiting_) out_.Bare(Kind::kWaiting, told_waiting_ = waiting);
   for (const Ready& one : ready) SendResult(one.name, one.took_nanos, &offers_);
   for (const Name name : again) SendResult(name, 0, nullptr);
   for (const auto& [name, error] : refused) {
@@ -389,7 +392,9 @@ int FarHalf::Run() {
     asleep_.store(true, std::memory_order_release);
     FullBarrier();
     runtime::AwaitProgress(context_, nullptr, runtime::Until::kNext,
-                           has_foreign_.load(std::memory_order_relaxed) ? kForeignSleepNanos : kSleepNanos,
+                           has_foreign_.load(std::memory_order_relaxed) ? kForeignSleepNanos
+                           : outstanding > 0                            ? kWorkSleepNanos
+                                                                        : kSleepNanos,
                            [&] { return submitter.outstanding() != outstanding || pending(); });
     asleep_.store(false, std::memory_order_release);
     idle_since = 0;

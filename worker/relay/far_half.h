@@ -66,6 +66,7 @@ class FarHalf {
   std::vector<Name> forgotten_;
   std::vector<Name> again_;                            // to be sent in the stream
   std::vector<std::pair<Name, std::string>> refused_;  // could not be submitted: stored errors
+  std::uint32_t told_waiting_ = 0;                     // with send_
   std::atomic<bool> has_ready_{false}, has_foreign_{false}, asleep_{false};
 };
 

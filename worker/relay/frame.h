@@ -19,6 +19,7 @@
 //   kPark       near                                    its grant went back: no task follows
 //   kRenew      near  ticket                            of another grant, for the same job
 //   kRenewed    far                                     go on
+//   kWaiting n  far                                     so many of the tasks that run there wait inside Get
 //   kPing       both                                    alive
 //   kFetched n  both                                    what the value of n offered is there: it need not stay
 //   kAgain n    both                                    it could not be fetched: send it in this stream
@@ -54,6 +55,7 @@ enum class Kind : std::uint32_t {
   kPark = 16,
   kRenew = 17,
   kRenewed = 18,
+  kWaiting = 19,
 };
 
 struct Head {
@@ -156,6 +158,7 @@ inline std::string CheckHead(const Head& head, bool near) {
       least = 1, most = kTicketMax;
       break;
     case Kind::kRenewed:
+    case Kind::kWaiting:
     case Kind::kNeed:
       from_near = false, from_far = true;
       break;

@@ -50,7 +50,8 @@ bool NearHalf::LookAtInput(const store::DependencyRecord& named, IncomingRoot* i
   input->id = {named.client, named.slot, named.generation};
   input->name = names_.Find(input->id, NowNanos());
   input->as = {input->name, named.element, named.unwrap, 0};
-  if (input->name != 0) return true;
+  // A name whose value is still to come is no more than a wait over there, which may keep its own producer from being sent.
+  if (input->name != 0) return !unsent_names_.contains(input->name);
   incoming->copies.emplace_back();
   runtime::PayloadCopy& copy = incoming->copies.back();
   const Probed probed = runtime::Probe(context_, input->id, &copy);
@@ -117,7 +118,7 @@ bool NearHalf::MayForward() {
 }
 
 bool NearHalf::HasRoom(std::uint32_t function) const {
-  if (away_.size() < places_) return true;
+  if (away_.size() < places_ + waiting_) return true;
   if (away_.size() >= kAwayMax) return false;
   const auto cost = costs_.find(function);
   return cost != costs_.end() && load_ + cost->second <= kAheadNanos * std::int64_t{places_};
@@ -238,6 +239,7 @@ Names::Name NearHalf::NameRefOf(const RefCore& ref) {
   RefCore whole{ref.pin, detail::kWhole};
   const Name name = names_.BindNext(id, whole, now);
   unsent_.emplace_back(name, std::move(whole));
+  unsent_names_.insert(name);
   return name;
 }
 
@@ -249,6 +251,7 @@ void NearHalf::SendReadyObjects() {
       unsent_.emplace_back(name, std::move(ref));
       continue;
     }
+    unsent_names_.erase(name);
     out_.Begin(Kind::kValue, name);
     std::uint64_t bytes = 0;
     detail::Stored value;

@@ -15,6 +15,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -99,6 +100,7 @@ class NearHalf final : public worker::Executor {
   Fetcher fetcher_;
   std::vector<Input> inputs_;
   std::vector<std::pair<Name, detail::RefCore>> unsent_;  // named, and their values still to come
+  std::unordered_set<Name> unsent_names_;
   std::int64_t swept_ = 0;
   std::atomic<bool> park_asked_{false}, parked_{false};  // parked: without a grant, claims nothing
   bool asked_ = false;                                   // told the pool that tasks wait
@@ -110,6 +112,7 @@ class NearHalf final : public worker::Executor {
   std::vector<Name> again_;                                // to be sent in the stream
   std::unordered_map<std::uint32_t, std::int64_t> costs_;  // nanoseconds of one run, by function
   std::int64_t load_ = 0;                                  // of what is away
+  std::uint32_t waiting_ = 0;                              // over there, inside Get: each makes room for another
 };
 
 }  // namespace sheaf::relay

@@ -230,6 +230,11 @@ void NearHalf::ReadFrame() {
       parked_.store(false, std::memory_order_release);
       Wake();
       break;
+    case Kind::kWaiting: {
+      std::lock_guard turn(turn_);
+      waiting_ = static_cast<std::uint32_t>(std::min<std::uint64_t>(head.number, limits::kPairsMax));
+      break;
+    }
     case Kind::kFetched:
       TakeFetched(head.number);
       break;
