@@ -12,7 +12,9 @@ namespace sheaf::relay {
 
 using Hash = std::array<std::uint8_t, 32>;  // SHA-256
 
-bool HashFile(int fd, Hash* hash, std::uint64_t* bytes);
+// Of a regular file. What was hashed once and has the same inode, size and times is not read again: `directory`, where copies
+// lie, remembers; empty: nothing is remembered.
+bool HashFile(int fd, const std::string& directory, Hash* hash, std::uint64_t* bytes);
 // Where copies lie: $SHEAF_CACHE, or .cache/sheaf/programs in the home directory; made with mode 0700. Empty: impossible.
 std::string CopyDirectory();
 // An open, executable copy of that hash; invalid: it is not here. One whose bytes have changed is removed.

@@ -103,7 +103,7 @@ std::string Greet(Stream& stream, const std::string& ticket, const std::string& 
   std::istringstream words(identity);
   for (std::uint64_t& word : hello.identity) words >> std::hex >> word;
   Hash hash{};
-  if (!HashFile(kRelayFd, &hash, &hello.program_bytes)) Fail("the job's executable cannot be read");
+  if (!HashFile(kRelayFd, CopyDirectory(), &hash, &hello.program_bytes)) Fail("the job's executable cannot be read");
   std::memcpy(hello.program_hash, hash.data(), hash.size());
   hello.version = kVersion;
   char directory[4096] = "/";
