@@ -116,7 +116,7 @@ class TransferTest : public testing::Test {
     return std::make_unique<Machine>(directory_ + "/" + name);
   }
   bool Fetch(std::byte* to, std::string* why, const std::string& own = {}) {
-    return FetchBlock(offer_, to, {"", own, 2}, [](std::uint64_t) {}, why);
+    return FetchBlock(offer_, to, {"", own, 2, 77}, [](std::uint64_t) {}, why);
   }
   bool SameAsSource(const std::byte* bytes) { return std::memcmp(bytes, block_.data(), block_.bytes()) == 0; }
   std::unique_ptr<Stream> Connect(const std::string& address) {
@@ -150,7 +150,7 @@ TEST_F(TransferTest, BringsWhatWasOffered) {
   std::string why;
   std::uint64_t last = 0;
   EXPECT_TRUE(FetchBlock(
-      offer_, here.data(), {"", "", 2},
+      offer_, here.data(), {"", "", 2, 77},
       [&](std::uint64_t ready) {
         EXPECT_GE(ready, last);
         last = ready;
@@ -191,7 +191,7 @@ TEST_F(TransferTest, ReadsFromAHolderThatIsStillReceiving) {
   const auto middle = NewMachine("middle");
   Segment part(block_.bytes());
   auto* desk = new TransferDesk(middle->path());
-  const auto token = desk->OfferPart(offer_.key, part.fd(), 0, part.bytes(), {});
+  const auto token = desk->OfferPart(offer_.key, part.fd(), 0, part.bytes(), 11, {});
   ASSERT_NE(token, 0u);
   const auto line = Connect(source_->address());
   SayFrame say{};
@@ -217,7 +217,7 @@ TEST_F(TransferTest, GoesOnFromTheSourceWhenAHolderDiesHalfway) {
   Segment part(block_.bytes());
   std::memcpy(part.data(), block_.data(), part.bytes());
   auto* desk = new TransferDesk(middle->path());
-  const auto token = desk->OfferPart(offer_.key, part.fd(), 0, part.bytes(), {});
+  const auto token = desk->OfferPart(offer_.key, part.fd(), 0, part.bytes(), 11, {});
   desk->Progress(token, 10 * kMiB);  // and no more
   const auto line = Connect(source_->address());
   SayFrame say{};
@@ -226,7 +226,7 @@ TEST_F(TransferTest, GoesOnFromTheSourceWhenAHolderDiesHalfway) {
   std::string why;
   bool killed = false;
   EXPECT_TRUE(FetchBlock(
-      offer_, here.data(), {"", "", 2},
+      offer_, here.data(), {"", "", 2, 77},
       [&](std::uint64_t ready) {
         if (ready >= 8 * kMiB && !std::exchange(killed, true)) middle->Kill();
       },

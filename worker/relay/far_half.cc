@@ -129,9 +129,9 @@ bool FarHalf::TakeValue(const Head& head) {
     return true;
   }
   fetcher_.Add(head.number, FetchClass::kPrefetch, std::move(offered), true,
-               [this, name = head.number, value](bool ok, const std::string& fault) {
+               [this, name = head.number, value, error = read == FormRead::kError](bool ok, const std::string& fault) {
                  if (!ok) std::fprintf(stderr, "sheaf: a transfer failed: %s\n", fault.c_str());
-                 if (ok) Keep(name, *value, false);
+                 if (ok) Keep(name, *value, error);
                  Answer(ok ? Kind::kFetched : Kind::kAgain, name);
                });
   return true;

@@ -1,13 +1,12 @@
 #include "worker/relay/fetch.h"
 
-#include <sys/random.h>
-
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -33,7 +32,12 @@ class Fetch {
  public:
   Fetch(const BlockOffer& offer, std::byte* to, const FetchOptions& options,
         const std::function<void(std::uint64_t)>& progress)
-      : offer_(offer), first_(ReadAddress(offer.address)), to_(to), options_(options), progress_(progress) {
+      : offer_(offer),
+        first_(ReadAddress(offer.address)),
+        to_(to),
+        options_(options),
+        progress_(progress),
+        member_(options.member) {
     for (std::uint64_t at = 0; at < offer.bytes; at += kRangeBytes)
       ranges_.push_back({at, std::min(kRangeBytes, offer.bytes - at)});
     got_.resize(ranges_.size());
@@ -60,7 +64,7 @@ class Fetch {
   std::byte* const to_;
   const FetchOptions options_;
   const std::function<void(std::uint64_t)>& progress_;
-  std::uint64_t member_ = 0;
+  const std::uint64_t member_;
 
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -124,12 +128,12 @@ void Fetch::Got(std::uint64_t offset, std::uint64_t size) {
     if (end <= prefix_) break;
     prefix_ = end;
   }
-  if (prefix_ - told_ >= kRangeBytes || prefix_ == offer_.bytes) progress_(told_ = prefix_);
   if (left_ == 0) changed_.notify_all();
+  if (prefix_ - told_ >= kRangeBytes || prefix_ == offer_.bytes) progress_(told_ = prefix_);
 }
 
 bool Fetch::AskFor(Stream& stream, const Range& range) {
-  AskFrame ask{kTransferMagic, Ask::kRead, offer_.key, 0, range.offset, range.size, {}};
+  AskFrame ask{kTransferMagic, Ask::kRead, offer_.key, member_, range.offset, range.size, {}};
   iovec piece{&ask, sizeof ask};
   return stream.Write(&piece, 1);
 }
@@ -199,14 +203,21 @@ void Fetch::ReadStream() {
 
 bool Fetch::Run(std::string* why) {
   left_ = offer_.bytes;
-  if (getrandom(&member_, sizeof member_, 0) != sizeof member_ || member_ == 0) member_ = 1;
   std::string peer;
   auto transport = Dial(first_, options_.pki, &peer, why);
   if (!transport) return false;
   Stream line(std::move(transport));
   if (!Locate(line, 0, why)) return false;
-  std::vector<std::thread> streams(offer_.bytes >= kSeveralStreams ? std::max(1u, options_.streams) : 1);
-  for (std::thread& stream : streams) stream = std::thread([this] { ReadStream(); });
+  std::vector<std::thread> streams;
+  const unsigned wanted = offer_.bytes >= kSeveralStreams ? std::max(1u, options_.streams) : 1;
+  try {
+    while (streams.size() < wanted) streams.emplace_back([this] { ReadStream(); });
+  } catch (const std::system_error&) {  // as many as the system has threads for
+    if (streams.empty()) {
+      *why = "the system has no threads left";
+      return false;
+    }
+  }
   bool ok = true, line_up = true;
   for (int holders = 1; ok;) {
     std::uint64_t failed = 0;

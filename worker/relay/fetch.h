@@ -11,9 +11,10 @@
 namespace sheaf::relay {
 
 struct FetchOptions {
-  std::string pki;          // empty: in the clear
-  std::string own_address;  // of this machine's server; empty: what is fetched is served to nobody
-  unsigned streams = 2;     // for large blocks
+  std::string pki;           // empty: in the clear
+  std::string own_address;   // of this machine's server; empty: what is fetched is served to nobody
+  unsigned streams = 2;      // for large blocks
+  std::uint64_t member = 0;  // what this fetcher calls itself, as in its offer; not 0
 };
 
 // Writes the offered bytes to `to`. Calls `progress` with how many bytes from the start are there, from several threads, one at a

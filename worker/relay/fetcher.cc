@@ -1,5 +1,7 @@
 #include "worker/relay/fetcher.h"
 
+#include <sys/random.h>
+
 #include <algorithm>
 #include <thread>
 #include <utility>
@@ -44,13 +46,16 @@ void Fetcher::Let(Name name) {
 bool Fetcher::FetchValue(const Value& value, std::string* why) {
   FetchOptions options;
   options.pki = pki_;
+  if (getrandom(&options.member, sizeof options.member, 0) != sizeof options.member || options.member == 0)
+    options.member = 1;
   options.streams = std::clamp(std::thread::hardware_concurrency(), 1u, 4u);
   for (const OfferedBlock& one : value.blocks) {
     TransferDesk::Token token = 0;
     if (value.serve) {
       const runtime::UniqueFd fd = context_.OpenDescriptor(one.block.loc.client, one.block.loc.segment);
       if (fd.get() >= 0)
-        token = desk_.OfferPart(one.offer.key, fd.get(), one.block.loc.offset, one.block.size, one.block.pin);
+        token = desk_.OfferPart(one.offer.key, fd.get(), one.block.loc.offset, one.block.size, options.member,
+                                one.block.pin);
     }
     if (token != 0) {
       options.own_address = desk_.address();

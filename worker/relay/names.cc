@@ -1,5 +1,7 @@
 #include "worker/relay/names.h"
 
+#include <algorithm>
+
 namespace sheaf::relay {
 
 using detail::ObjectId;
@@ -38,14 +40,18 @@ Names::Entry* Names::At(Name name) {
 Names::Name Names::Find(const ObjectId& id, std::int64_t now) {
   std::lock_guard lock(mutex_);
   const Name name = names_.Find(id);
-  if (name != 0) At(name)->used = now;
+  if (name == 0) return 0;
+  Entry* entry = At(name);
+  entry->used = now;
+  entry->result = false;
   return name;
 }
 
-Names::Name Names::BindNext(const ObjectId& id, RefCore ref, std::int64_t now) {
+Names::Name Names::BindNext(const ObjectId& id, RefCore ref, std::int64_t now, bool result) {
   std::lock_guard lock(mutex_);
   const Name name = ++given_ | (near_ ? 0 : kFarNames);
   BindLocked(name, id, std::move(ref), false, now);
+  At(name)->result = result;
   return name;
 }
 
@@ -61,7 +67,7 @@ bool Names::BindLocked(Name name, const ObjectId& id, RefCore ref, bool promised
   while (index >= row.entries.size()) row.entries.emplace_back();
   Entry& entry = row.entries[index];
   alive_ += entry.alive ? 0 : 1;
-  entry = {id, std::move(ref), 0, now, true, promised, false, false};
+  entry = {id, std::move(ref), 0, now, true, promised, false, false, false};
   names_.Put(id, name);
   return true;
 }
@@ -125,13 +131,16 @@ std::vector<Names::Name> Names::Forget(std::int64_t now, std::size_t most) {
   std::uint64_t bytes = bytes_;
   for (const bool far : {false, true}) {
     Row& row = rows_[far ? 1 : 0];
-    if (row.sweep >= row.entries.size()) row.sweep = 0;
-    std::size_t looks = 0;
-    for (; row.sweep < row.entries.size() && over.size() < most && looks++ < kLooks; ++row.sweep) {
+    // Round and round: a busy row grows at its end faster than a look comes by.
+    const std::size_t looks = std::min(kLooks, row.entries.size());
+    for (std::size_t look = 0; look < looks && over.size() < most; ++look, ++row.sweep) {
+      if (row.sweep >= row.entries.size()) row.sweep = 0;
       Entry& entry = row.entries[row.sweep];
       if (!entry.alive || !entry.settled || entry.forgotten) continue;
       const bool too_many = bytes > kBytesMax || alive_ - over.size() > kNamesMax;
-      if (now - entry.used < (too_many ? kBusyNanos : kIdleNanos)) continue;
+      std::int64_t idle = too_many ? kBusyNanos : bytes > kBytesFew ? kFullNanos : kIdleNanos;
+      if (entry.result) idle = std::min(idle, kResultNanos);
+      if (now - entry.used < idle) continue;
       entry.forgotten = true;
       bytes -= entry.bytes;
       const Name name = (row.first + row.sweep) | (far ? kFarNames : 0);

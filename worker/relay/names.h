@@ -26,7 +26,8 @@ class Names {
 
   explicit Names(bool near) : near_(near) {}
 
-  Name BindNext(const detail::ObjectId& id, detail::RefCore ref, std::int64_t now);
+  // `result`: of a task. Nobody may ever speak of it again: it is kept for a moment only, unless it is spoken of.
+  Name BindNext(const detail::ObjectId& id, detail::RefCore ref, std::int64_t now, bool result = false);
   Name Find(const detail::ObjectId& id, std::int64_t now);  // 0: it has none (any more)
   // False: a name so far from all others that the other half cannot have given it.
   bool Bind(Name name, const detail::ObjectId& id, detail::RefCore ref, bool promised, std::int64_t now);
@@ -40,8 +41,10 @@ class Names {
   std::vector<Name> Forget(std::int64_t now, std::size_t most);
 
  private:
-  static constexpr std::int64_t kIdleNanos = 5'000'000'000, kBusyNanos = 100'000'000;
-  static constexpr std::uint64_t kBytesMax = std::uint64_t{1} << 30;
+  // How long what nobody speaks of is kept: the less, the more there is.
+  static constexpr std::int64_t kIdleNanos = 5'000'000'000, kFullNanos = 1'000'000'000, kBusyNanos = 100'000'000,
+                                kResultNanos = 500'000'000;
+  static constexpr std::uint64_t kBytesMax = 256 << 20, kBytesFew = 64 << 20;
   static constexpr std::size_t kNamesMax = 16'384, kAheadMax = 1 << 20;
   struct Entry {
     detail::ObjectId id;
@@ -52,6 +55,7 @@ class Names {
     bool promised = false;  // the other half's, and its value has not come
     bool settled = false;   // both halves have the value
     bool forgotten = false;
+    bool result = false;  // of a task, and not spoken of since
   };
   struct Row {
     Name first = 1;  // of entries.front()

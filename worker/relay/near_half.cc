@@ -198,7 +198,7 @@ bool NearHalf::ForwardInTurn(const Task& task) {
     input.as.name = input.name;
   }
   const ObjectId id{pair.peer, task.slot_index, task.slot->home.generation.load(std::memory_order_relaxed)};
-  const Name name = names_.BindNext(id, {}, now);
+  const Name name = names_.BindNext(id, {}, now, true);
   const auto known = costs_.find(record.function);
   const std::int64_t cost = known == costs_.end() ? kAheadNanos : known->second;
   away_[name] = {&pair, task.lane, task.position, incoming, record.function, cost};
@@ -275,7 +275,7 @@ void NearHalf::SendAgain() {
   }
   for (const Name name : names) {
     const auto kept = offers_.Take(name);
-    if (!kept) continue;
+    if (!kept) End("it asks again for what it was not offered");
     out_.Begin(Kind::kValue, name);
     WriteForm(context_, kept->value, [this](const RefCore& inner) { return NameRefOf(inner); }, &out_);
     out_.End();

@@ -93,7 +93,7 @@ bool NearHalf::TakeDone(const Head& head) {
       &offered);
   if (read == FormRead::kHostile) End(why);
   if (read == FormRead::kOver) return false;
-  if (read == FormRead::kError) Answer(Kind::kFetched, head.number);  // whatever it offered
+  if (read == FormRead::kError && offered.empty()) Answer(Kind::kFetched, head.number);  // whatever it offered
   std::uint64_t bytes = head.bytes;
   for (const OfferedBlock& one : offered) bytes += one.block.size;
   const auto finish = [this, name = head.number, done, bytes, value, error = read == FormRead::kError] {
@@ -153,7 +153,7 @@ bool NearHalf::TakeValue(const Head& head) {
       ReadForm(stream_, head.bytes, [&](Name name) { return RefOfName(name, 0); }, value.get(), &why, &offered);
   if (read == FormRead::kHostile) End(why);
   if (read == FormRead::kOver) return false;
-  if (read == FormRead::kError) Answer(Kind::kFetched, head.number);
+  if (read == FormRead::kError && offered.empty()) Answer(Kind::kFetched, head.number);
   std::uint64_t bytes = head.bytes;
   for (const OfferedBlock& one : offered) bytes += one.block.size;
   const auto keep = [this, name = head.number, bytes, value, error = read == FormRead::kError] {

@@ -13,7 +13,7 @@
 namespace sheaf::relay {
 namespace {
 
-constexpr auto kAnswerMax = std::chrono::seconds(2);
+constexpr auto kAnswerMax = std::chrono::milliseconds(500);
 
 }  // namespace
 
@@ -71,11 +71,21 @@ std::string TransferDesk::address() {
   return address_;
 }
 
-// mutex_ held: packets of one offer keep their order.
+// mutex_ held: packets of one offer keep their order. A server that does not keep up is given up: it takes back what it was offered, and
+// hangs up once nobody reads; until then the pins stay.
 bool TransferDesk::Send(const NotePacket& note, int fd) {
   if (!socket_) return false;
   const std::span<const int> fds(&fd, fd >= 0 ? 1 : 0);
-  return SendPacket(socket_->get(), std::as_bytes(std::span(&note, 1)), fds, true) == PacketResult::kOk;
+  if (SendPacket(socket_->get(), std::as_bytes(std::span(&note, 1)), fds, false) == PacketResult::kOk) return true;
+  GiveUp();
+  return false;
+}
+
+void TransferDesk::GiveUp() {
+  if (!socket_) return;
+  shutdown(socket_->get(), SHUT_WR);
+  socket_ = nullptr;  // the reader still has it
+  address_.clear();
 }
 
 std::optional<BlockOffer> TransferDesk::Offer(int fd, std::uint64_t offset, std::uint64_t size, detail::Pin pin,
@@ -84,7 +94,7 @@ std::optional<BlockOffer> TransferDesk::Offer(int fd, std::uint64_t offset, std:
   if (!socket_) return std::nullopt;
   *token = ++last_;
   entries_[*token].pin = std::move(pin);
-  const NotePacket note{kTransferMagic, Note::kOffer, *token, {}, offset, size, size, {}};
+  const NotePacket note{kTransferMagic, Note::kOffer, *token, {}, offset, size, size, 0, {}};
   bool ok = Send(note, fd) && answered_.wait_for(lock, kAnswerMax, [&] {
     const auto entry = entries_.find(*token);
     return here_ && (entry == entries_.end() || entry->second.answered);
@@ -93,19 +103,16 @@ std::optional<BlockOffer> TransferDesk::Offer(int fd, std::uint64_t offset, std:
   ok = ok && entry != entries_.end() && !entry->second.refused && !address_.empty();
   if (ok) return BlockOffer{entry->second.key, size, WriteAddress(address_)};
   if (entry == entries_.end()) return std::nullopt;
-  // Refused, or so slow that it is of no use.
-  if (entry->second.refused || !Send({kTransferMagic, Note::kWithdraw, *token, {}, 0, 0, 0, {}}, -1))
-    entries_.erase(entry);
+  entry->second.refused ? void(entries_.erase(entry)) : GiveUp();
   return std::nullopt;
 }
 
 TransferDesk::Token TransferDesk::OfferPart(const Key& key, int fd, std::uint64_t offset, std::uint64_t size,
-                                            detail::Pin pin) {
+                                            std::uint64_t member, detail::Pin pin) {
   std::lock_guard lock(mutex_);
   const Token token = ++last_;
   entries_[token].pin = std::move(pin);
-  if (Send({kTransferMagic, Note::kOffer, token, key, offset, size, 0, {}}, fd)) return token;
-  entries_.erase(token);
+  if (Send({kTransferMagic, Note::kOffer, token, key, offset, size, 0, member, {}}, fd)) return token;
   return 0;
 }
 
@@ -113,7 +120,7 @@ void TransferDesk::Progress(Token token, std::uint64_t ready) {
   std::lock_guard lock(mutex_);
   const auto entry = entries_.find(token);
   if (entry == entries_.end() || entry->second.refused) return;
-  Send({kTransferMagic, Note::kProgress, token, {}, 0, 0, ready, {}}, -1);
+  Send({kTransferMagic, Note::kProgress, token, {}, 0, 0, ready, 0, {}}, -1);
 }
 
 void TransferDesk::Withdraw(Token token) {
@@ -121,9 +128,11 @@ void TransferDesk::Withdraw(Token token) {
   std::lock_guard lock(mutex_);
   const auto entry = entries_.find(token);
   if (entry == entries_.end()) return;
-  if (entry->second.refused || !Send({kTransferMagic, Note::kWithdraw, token, {}, 0, 0, 0, {}}, -1)) {
+  if (entry->second.refused) {
     over = std::move(entry->second.pin);
     entries_.erase(entry);
+  } else {
+    Send({kTransferMagic, Note::kWithdraw, token, {}, 0, 0, 0, 0, {}}, -1);
   }
 }
 

@@ -53,7 +53,7 @@ struct AskFrame {
   std::uint32_t magic;
   Ask kind;
   Key key;
-  std::uint64_t member;  // kLocate: what the asker calls itself
+  std::uint64_t member;  // kLocate, kRead: what the asker calls itself
   std::uint64_t offset;  // kRead; kLocate: the holder that failed, 0: none
   std::uint64_t size;    // kRead
   AddressText address;   // kLocate: of the asker's own server; empty: it serves nobody
@@ -85,8 +85,9 @@ struct NotePacket {
   Key key;               // kOffer: zeros: the server makes one
   std::uint64_t offset;  // in the descriptor
   std::uint64_t size;
-  std::uint64_t ready;  // so many bytes from the start are there
-  AddressText address;  // kHere
+  std::uint64_t ready;   // so many bytes from the start are there
+  std::uint64_t member;  // kOffer: the fetcher whose copy it is; 0: nobody's
+  AddressText address;   // kHere
 };
 
 // What lies in a form in place of a block that is offered.

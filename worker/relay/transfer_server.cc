@@ -31,7 +31,8 @@ namespace sheaf::relay {
 namespace {
 
 constexpr std::size_t kOffersMax = 4096;  // of one half
-constexpr int kConnectionsMax = 512;
+constexpr std::size_t kOffersInAll = 16'384;
+constexpr int kHalvesMax = 512, kFetchersMax = 512;
 constexpr auto kLaterEvery = std::chrono::milliseconds(200);
 
 // Bytes of a descriptor, mapped; the mapping begins at a page.
@@ -63,7 +64,9 @@ struct Half {  // a process of this machine that offers
   std::mutex sending;
   void Send(const NotePacket& packet) {
     std::lock_guard lock(sending);
-    SendPacket(socket.get(), std::as_bytes(std::span(&packet, 1)), {}, true);
+    // One that does not read is done with: its thread sees the end, and takes back what it offered.
+    if (SendPacket(socket.get(), std::as_bytes(std::span(&packet, 1)), {}, false) != PacketResult::kOk)
+      shutdown(socket.get(), SHUT_RD);
   }
 };
 
@@ -73,6 +76,7 @@ struct Offer {
   std::shared_ptr<Half> half;
   std::uint64_t token = 0;
   Key key{};
+  std::uint64_t member = 0;
   Place place{};
   bool first = false;  // of this machine's own key: its place has a directory
   Window window;
@@ -97,9 +101,10 @@ class TransferServer {
   void ServeFetcher(Fd socket);
   bool Take(const std::shared_ptr<Half>& half, const NotePacket& note, const std::vector<Fd>& fds, NotePacket* answer);
   void Withdraw(const std::shared_ptr<Offer>& offer);
-  std::shared_ptr<Offer> Find(const Key& key);
+  void WithdrawTheDead(const Place& place);
+  std::shared_ptr<Offer> Find(const Key& key, std::uint64_t reader);
   bool Answer(Stream& stream, const AskFrame& ask);
-  enum class Sent { kAll, kWithdrawn, kBroken };
+  enum class Sent { kAll, kAgain, kBroken };
   Sent SendFrom(Stream& stream, Offer& offer, std::uint64_t* at, std::uint64_t end);
   bool SendRange(Stream& stream, const AskFrame& ask);
   bool Locate(Stream& stream, const AskFrame& ask);
@@ -110,7 +115,7 @@ class TransferServer {
   std::condition_variable changed_;  // progress, and offers that end
   std::vector<std::shared_ptr<Offer>> offers_;
   std::map<Place, Origin> origins_;
-  std::atomic<int> connections_{0};
+  std::atomic<int> connections_[2] = {};  // halves, fetchers
 };
 
 bool WriteSay(Stream& stream, Say kind, std::uint64_t number = 0, const std::string& address = {}) {
@@ -131,10 +136,21 @@ void TransferServer::Withdraw(const std::shared_ptr<Offer>& offer) {
   changed_.notify_all();
 }
 
+// A half that is gone may have left its memory to other bytes, before its thread here has noticed.
+void TransferServer::WithdrawTheDead(const Place& place) {
+  std::vector<std::shared_ptr<Offer>> dead;
+  for (const auto& offer : offers_) {
+    if (!offer->first || offer->place != place) continue;
+    pollfd state{offer->half->socket.get(), POLLRDHUP, 0};
+    if (poll(&state, 1, 0) == 1) dead.push_back(offer);
+  }
+  for (const auto& offer : dead) Withdraw(offer);
+}
+
 // False: it breaks the protocol. `answer`: what to say, if its kind is not kPing's.
 bool TransferServer::Take(const std::shared_ptr<Half>& half, const NotePacket& note, const std::vector<Fd>& fds,
                           NotePacket* answer) {
-  *answer = {kTransferMagic, Note::kRefused, note.token, {}, 0, 0, 0, {}};
+  *answer = {kTransferMagic, Note::kRefused, note.token, {}, 0, 0, 0, 0, {}};
   std::unique_lock lock(mutex_);
   const auto found = std::find_if(offers_.begin(), offers_.end(), [&](const std::shared_ptr<Offer>& offer) {
     return offer->half == half && offer->token == note.token;
@@ -149,6 +165,7 @@ bool TransferServer::Take(const std::shared_ptr<Half>& half, const NotePacket& n
     if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fds[0].get(), &info) != 0 ||
         note.offset + note.size > static_cast<std::uint64_t>(info.st_size))
       return true;
+    if (note.size < kOfferMin || offers_.size() >= kOffersInAll) return true;
     const auto mine = std::count_if(offers_.begin(), offers_.end(), [&](const auto& at) { return at->half == half; });
     if (static_cast<std::size_t>(mine) >= kOffersMax) return true;
     auto offer = std::make_shared<Offer>();
@@ -158,9 +175,11 @@ bool TransferServer::Take(const std::shared_ptr<Half>& half, const NotePacket& n
     offer->size = note.size;
     offer->ready = note.ready;
     offer->key = note.key;
+    offer->member = note.member;
     offer->first = KeyIsEmpty(note.key);
     if (!offer->window.Map(fds[0].get(), note.offset, note.size)) return true;
     if (offer->first) {
+      WithdrawTheDead(offer->place);
       Origin& origin = origins_[offer->place];
       if (origin.offers++ == 0 && getrandom(origin.key.data(), origin.key.size(), 0) != sizeof origin.key) {
         origins_.erase(offer->place);
@@ -194,7 +213,7 @@ bool TransferServer::Take(const std::shared_ptr<Half>& half, const NotePacket& n
 
 void TransferServer::ServeHalf(Fd socket) {
   auto half = std::make_shared<Half>(std::move(socket));
-  half->Send({kTransferMagic, Note::kHere, 0, {}, 0, 0, 0, WriteAddress(options_.address)});
+  half->Send({kTransferMagic, Note::kHere, 0, {}, 0, 0, 0, 0, WriteAddress(options_.address)});
   Packet packet;
   while (ReceivePacket(half->socket.get(), sizeof(NotePacket), true, &packet) == PacketResult::kOk) {
     NotePacket note{}, answer{};
@@ -213,10 +232,12 @@ void TransferServer::ServeHalf(Fd socket) {
 
 // ---- fetchers ---------------------------------------------------------------------------------------------------
 
-std::shared_ptr<Offer> TransferServer::Find(const Key& key) {
+// Not the reader's own copy: it would wait for itself.
+std::shared_ptr<Offer> TransferServer::Find(const Key& key, std::uint64_t reader) {
   std::shared_ptr<Offer> best;
   for (const auto& offer : offers_)
-    if (offer->key == key && (!best || offer->ready > best->ready)) best = offer;
+    if (offer->key == key && (reader == 0 || offer->member != reader) && (!best || offer->ready > best->ready))
+      best = offer;
   return best;
 }
 
@@ -244,11 +265,10 @@ TransferServer::Sent TransferServer::SendFrom(Stream& stream, Offer& offer, std:
     {
       std::unique_lock lock(mutex_);
       changed_.wait_for(lock, kLaterEvery, [&] { return offer.withdrawn || offer.ready >= part; });
-      if (offer.withdrawn) return Sent::kWithdrawn;
+      if (offer.withdrawn) return Sent::kAgain;
       if (offer.ready < part) {
         lock.unlock();
-        if (!WriteSay(stream, Say::kLater)) return Sent::kBroken;
-        continue;
+        return WriteSay(stream, Say::kLater) ? Sent::kAgain : Sent::kBroken;  // perhaps another has more by now
       }
     }
     const std::byte* data = offer.window.data() + *at;
@@ -266,7 +286,7 @@ bool TransferServer::SendRange(Stream& stream, const AskFrame& ask) {
     std::shared_ptr<Offer> offer;
     {
       std::lock_guard lock(mutex_);
-      offer = Find(ask.key);
+      offer = Find(ask.key, ask.member);
       if (offer) ++offer->readers;
     }
     if (!offer) return WriteSay(stream, Say::kGone);
@@ -277,8 +297,8 @@ bool TransferServer::SendRange(Stream& stream, const AskFrame& ask) {
       std::lock_guard lock(mutex_);
       last = --offer->readers == 0 && offer->withdrawn;
     }
-    if (last) offer->half->Send({kTransferMagic, Note::kWithdrawn, offer->token, {}, 0, 0, 0, {}});
-    if (sent != Sent::kWithdrawn) return sent == Sent::kAll;
+    if (last) offer->half->Send({kTransferMagic, Note::kWithdrawn, offer->token, {}, 0, 0, 0, 0, {}});
+    if (sent != Sent::kAgain) return sent == Sent::kAll;
     // Another half of this machine may offer the same.
   }
 }
@@ -355,12 +375,20 @@ int TransferServer::Run() {
     for (const int which : {0, 1}) {
       if (!waits[which].revents) continue;
       Fd socket(accept4(waits[which].fd, nullptr, nullptr, SOCK_CLOEXEC));
-      if (!socket || connections_.load() >= kConnectionsMax) continue;
-      connections_.fetch_add(1);
-      std::thread([this, which, taken = std::make_shared<Fd>(std::move(socket))] {
-        which == 0 ? ServeHalf(std::move(*taken)) : ServeFetcher(std::move(*taken));
-        connections_.fetch_sub(1);
-      }).detach();
+      if (!socket || connections_[which].load() >= (which == 0 ? kHalvesMax : kFetchersMax)) continue;
+      connections_[which].fetch_add(1);
+      try {
+        std::thread([this, which, taken = std::make_shared<Fd>(std::move(socket))] {
+          try {
+            which == 0 ? ServeHalf(std::move(*taken)) : ServeFetcher(std::move(*taken));
+          } catch (const std::exception& error) {
+            std::fprintf(stderr, "sheaf pool: a transfer was cut off: %s\n", error.what());
+          }
+          connections_[which].fetch_sub(1);
+        }).detach();
+      } catch (const std::exception&) {  // no threads, no memory: whoever called hangs up and takes the stream
+        connections_[which].fetch_sub(1);
+      }
     }
   }
   unlink(options_.path.c_str());
