@@ -10,6 +10,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -62,6 +63,17 @@ class Machine {
     kill(pid_, SIGKILL);
     waitpid(pid_, nullptr, 0);
     pid_ = 0;
+  }
+  // Until each of its threads waits for something, and has for a while: one that sends has filled what the sockets hold.
+  void AwaitRest() const {
+    for (int quiet = 0; quiet < 50; ++quiet) {
+      for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid_) + "/task")) {
+        std::string line;
+        std::getline(std::ifstream(task.path() / "stat"), line);
+        if (line.find(") S ") == std::string::npos) quiet = -1;
+      }
+      sched_yield();
+    }
   }
   const std::string& address() const { return address_; }
   const std::string& path() const { return path_; }
@@ -281,6 +293,7 @@ TEST_F(TransferTest, LetsNoMemoryGoThatIsBeingRead) {
   ASSERT_TRUE(Say(*reader, {kTransferMagic, Ask::kRead, offer->key, 0, 0, other.bytes(), {}}));
   SayFrame say{};
   ASSERT_TRUE(reader->Read(&say, sizeof say));  // and no further: more than a socket holds is still to come
+  source_->AwaitRest();                         // between two parts it may well take note and stop
   desk->Withdraw(token);
   // A round trip of the same line: the server has taken note.
   ASSERT_TRUE(desk->Offer(block_.fd(), 0, block_.bytes(), {}, &token));
