@@ -1,9 +1,11 @@
 #include "cli/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <string>
 
+#include "base/needs.h"
 #include "cli/byte_size.h"
 #include "cli/completion.h"
 #include "cli/daemon_commands.h"
@@ -42,6 +44,21 @@ std::string CheckWorkers(std::string& text) {
     return "'" + text + "' is neither 'auto' nor a number from 0 to 4096";
   }
   return {};
+}
+
+// NAME=AMOUNT,...
+std::string CheckResources(std::string& text) {
+  Needs needs;
+  std::string why = ParseNeeds(text, &needs);
+  if (why.empty() && !needs.labels.empty()) why = "write NAME=AMOUNT, and labels with --labels";
+  return why;
+}
+
+// NAME=VALUE,...; becomes the text of needs.
+std::string CheckLabels(std::string& text) {
+  Needs needs;
+  std::replace(text.begin(), text.end(), '=', ':');
+  return ParseNeeds(text, &needs);
 }
 
 std::string CheckSize(std::string& text) {
@@ -84,6 +101,10 @@ void AddPool(CLI::App& app, PoolStart* options) {
       ->add_option("--store", options->store_bytes,
                    "Most shared memory that objects may use (4GiB); default: half of the memory")
       ->transform(CLI::Validator(CheckSize, "SIZE"));
+  start->add_option("--resources", options->resources, "What tasks may ask for besides CPUs: NAME=AMOUNT,...")
+      ->transform(CLI::Validator(CheckResources, "NAME=AMOUNT,..."));
+  start->add_option("--labels", options->labels, "What tasks may ask their machine to be: NAME=VALUE,...")
+      ->transform(CLI::Validator(CheckLabels, "NAME=VALUE,..."));
   start->add_option("--scheduler", options->scheduler,
                     "Join the cluster of this scheduler, or 'auto': the one on this machine");
   start->add_option("--join", options->join,
@@ -107,6 +128,7 @@ void AddPool(CLI::App& app, PoolStart* options) {
       "  sheaf pool start --address-file run/pool &\n"
       "  SHEAF_ADDRESS=$(cat run/pool) ./program\n"
       "  sheaf pool start --scheduler 127.0.0.1:7400\n"
+      "  sheaf pool start --resources gpu=2,scratch=0.5 --labels zone=a,kind=big\n"
       "  sheaf pool start --workers 0 --scheduler auto     runs nothing itself, its programs use the others\n");
 }
 

@@ -178,6 +178,10 @@ int RunPoolStart(const PoolStart& options) {
   if (pool.slots < 0) pool.slots = UsableCores();
   pool.store_bytes = std::stoull(options.store_bytes);
   pool.drain_ms = options.drain_s * 1000;
+  const bool both = !options.resources.empty() && !options.labels.empty();
+  if (const std::string why = ParseNeeds(options.resources + (both ? "," : "") + options.labels, &pool.has);
+      !why.empty())
+    return Complain("--resources, --labels: " + why, kExitUsage);
   pool.pool_id = options.pool_id.empty() ? DefaultPoolId(options.join.empty()) : options.pool_id;
   pool.socket_path = options.socket_path.empty() ? directory + "/pool-" + std::to_string(pid) + ".sock"
                                                  : Absolute(options.socket_path);

@@ -18,6 +18,7 @@ struct PoolStart {
   std::string workers = "-1";     // checked: a number; less than 0: one per core
   std::string store_bytes = "0";  // checked: digits; 0: half of the memory
   std::string scheduler, join, token_file, pki, relay_listen, relay_address, socket_path, pool_id, address_file;
+  std::string resources, labels;  // checked: text of needs (base/needs.h)
   int drain_s = 10;
 };
 int RunPoolStart(const PoolStart& options);

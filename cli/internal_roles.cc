@@ -47,6 +47,8 @@ int RunInternalSupervisor(const std::vector<std::string>& arguments) {
       ok = ParseInt(value, &options.pool.driver_fd);
     } else if (name == "--workers") {
       ok = ParseInt(value, &options.pool.slots);
+    } else if (name == "--has") {
+      ok = ParseNeeds(value, &options.pool.has).empty();
     } else if (name == "--store") {
       const auto bytes = ParseByteSize(value);
       if (!bytes) {

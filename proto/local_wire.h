@@ -11,7 +11,7 @@
 
 namespace sheaf::wire {
 
-inline constexpr std::uint32_t kVersion = 2;
+inline constexpr std::uint32_t kVersion = 3;
 
 enum class Kind : std::uint32_t {
   // client -> pool
@@ -33,6 +33,7 @@ enum class Kind : std::uint32_t {
   kParked = 16,        // Header, a relay's near half: nothing is away, its grant may go back, it claims nothing
   kAsks = 17,          // Header, a parked near half: tasks wait in its lanes
   kReleased = 18,      // Header, a relay's far half: its grant went back, it submits nothing
+  kShape = 19,         // Shape, tail = text of needs (base/needs.h): the next shape of this client's tasks, from 1 on
   // pool -> client
   kWelcome = 32,        // Welcome, fds: [page, control, slab 0, arena]
   kRefused = 33,        // Refused, tail = text: what was wrong and what to do
@@ -105,7 +106,7 @@ struct Welcome {
 struct Refused {
   Header header;
   Refusal why;
-  std::uint32_t reserved;
+  std::uint32_t shape;  // of a Want
 };
 struct MakeSegment {
   Header header;
@@ -125,7 +126,11 @@ struct Want {
   std::uint32_t workers;        // 0: none any more
   std::uint32_t cpus_milli;     // of the widest task waiting, in thousandths
   std::uint32_t elsewhere = 0;  // how many more it could use on other pools
-  std::uint32_t reserved = 0;
+  std::uint32_t shape = 0;      // what is waiting needs so; as this client numbers it, 0: nothing but CPUs
+};
+struct Shape {
+  Header header;
+  std::uint32_t shape, reserved;
 };
 struct PairName {
   Header header;
@@ -139,9 +144,10 @@ struct OpenPair {
   std::uint32_t own_region, peer_region;  // out region of the submitter, in region of the worker
   std::uint32_t peer_out_regions;         // geometry of the peer's control segment
   std::uint64_t peer_control_bytes;
-  std::uint32_t nonce;                 // never 0, never twice: both halves carry it, see segment_layout.h
-  std::uint32_t places;                // 0: a worker. Else a relay: how many tasks the other pool runs for it at once
-  std::uint32_t cpus_milli, reserved;  // of the widest task that may be pushed
+  std::uint32_t nonce;       // never 0, never twice: both halves carry it, see segment_layout.h
+  std::uint32_t places;      // 0: a worker. Else a relay: how many tasks the other pool runs for it at once
+  std::uint32_t cpus_milli;  // of the widest task that may be pushed
+  std::uint32_t shape;       // of the tasks that may be pushed, as the submitter numbers it
 };
 struct Blocked {
   Header header;

@@ -79,8 +79,8 @@ bool Submitter::ConsumeLaneLocked(int index, int lane_index) {
   // Also when nothing was consumed: a recall may have taken back a whole lane, which its head has passed just now.
   if (lane_index == 0) core_.At(index).full = lane.tail - lane.head >= limits::kLaneDepth;
   if (count == 0) return false;
-  last_ready_ = NowNanos();
-  core_.OnConsumed(index, count, cost, last_ready_);
+  shapes_[pair.shape].last_ready = NowNanos();
+  core_.OnConsumed(index, count, cost, shapes_[pair.shape].last_ready);
   return true;
 }
 
@@ -118,9 +118,11 @@ void Submitter::ReadyLocked(ObjectRoot* root) {
   SHEAF_CHECK(outstanding_ > 0);
   --outstanding_;
   if (Extra* extra = root->extra) {
+    ShapeQueue& queue = shapes_[extra->shape];
+    if (std::exchange(extra->shape, 0) != 0) --queue.outstanding;
     if (const std::uint32_t milli = std::exchange(extra->cpus_milli, 0)) {
-      const auto found = wide_.find(milli);
-      if (--found->second == 0) wide_.erase(found);
+      const auto found = queue.wide.find(milli);
+      if (--found->second == 0) queue.wide.erase(found);
     }
     for (auto& hook : extra->hooks) due_hooks_.push_back(std::move(hook));
     extra->hooks.clear();

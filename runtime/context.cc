@@ -213,14 +213,14 @@ void Context::HandleRefused(const Message& message) {
   if (!refused) return;
   if (refused->why == wire::Refusal::kInfeasible) {
     Submitter::Lock lock(*submitter_);
-    submitter_->FailQueuedLocked("InfeasibleError", message.Tail<wire::Refused>(), true);
+    submitter_->FailQueuedLocked("InfeasibleError", message.Tail<wire::Refused>(), refused->shape, true);
   } else if (refused->why == wire::Refusal::kSpawnFailed || refused->why == wire::Refusal::kStopping) {
     Submitter::Lock lock(*submitter_);
     submitter_->FailAllLocked("PoolLostError",
                               "the pool can start no worker for this program: " + message.Tail<wire::Refused>());
   } else if (refused->why == wire::Refusal::kLimit) {
     Submitter::Lock lock(*submitter_);
-    submitter_->FailQueuedLocked("LimitError", message.Tail<wire::Refused>());
+    submitter_->FailQueuedLocked("LimitError", message.Tail<wire::Refused>(), refused->shape);
   }
 }
 

@@ -48,6 +48,7 @@ class DispatchCore {
     bool starved = false;  // its executor sleeps, with entries whose inputs are not there
     bool pushed_since_recall = false;
     std::uint32_t widest = ~std::uint32_t{0};  // thousandths of a CPU that a task may ask for
+    std::uint32_t shape = 0;                   // of the tasks that it runs
     std::uint32_t places = 0;                  // 0: a worker. Else a relay: how many tasks the other pool runs at once
     std::uint32_t in_flight = 0;
     std::int64_t load = 0;           // nanoseconds that what is in flight is expected to take
@@ -64,12 +65,13 @@ class DispatchCore {
     std::int64_t start = 0;
   };
 
-  void Open(int pair, std::uint32_t places = 0, std::uint32_t widest = ~std::uint32_t{0}) {
+  void Open(int pair, std::uint32_t places = 0, std::uint32_t widest = ~std::uint32_t{0}, std::uint32_t shape = 0) {
     if (pair >= size()) pairs_.resize(static_cast<std::size_t>(pair) + 1);
     At(pair) = Pair{};
     At(pair).open = true;
     At(pair).places = places;
     At(pair).widest = widest;
+    At(pair).shape = shape;
   }
   void Close(int pair) { At(pair) = Pair{}; }
   Pair& At(int pair) {
@@ -80,14 +82,15 @@ class DispatchCore {
 
   // For a task that is expected to take `cost`. If the best worker has no room the task waits for it: elsewhere it would only
   // wait for its inputs, in front of what could run.
-  Choice Choose(std::span<const Input> inputs, std::uint32_t cost, std::uint32_t milli = 0) const {
+  Choice Choose(std::span<const Input> inputs, std::uint32_t cost, std::uint32_t milli = 0,
+                std::uint32_t shape = 0) const {
     std::int64_t ready = clock_;
     for (const Input& input : inputs) ready = std::max(ready, std::min(input.ready, clock_ + kAheadMax));
     Choice best;
     std::int64_t best_score = std::numeric_limits<std::int64_t>::max();
     for (int i = 0; i < size(); ++i) {
       const Pair& pair = pairs_[static_cast<std::size_t>(i)];
-      if (!pair.open || pair.paused || pair.blocked || milli > pair.widest) continue;
+      if (!pair.open || pair.paused || pair.blocked || milli > pair.widest || shape != pair.shape) continue;
       const std::int64_t free = FreeAt(pair), start = std::max(ready, free);
       const std::int64_t penalty = free <= ready ? kFarNanosOfIdle : kFarNanos;
       std::int64_t score = start;
@@ -156,9 +159,10 @@ class DispatchCore {
 
   void Tick(std::int64_t now) { clock_ = std::max(clock_, now); }  // before a choice, if time may have passed
   std::int64_t clock() const { return clock_; }
-  bool AnyIdle() const {
-    return std::any_of(pairs_.begin(), pairs_.end(),
-                       [](const Pair& at) { return at.open && !at.paused && !at.blocked && at.in_flight == 0; });
+  bool AnyIdle(std::uint32_t shape = 0) const {
+    return std::any_of(pairs_.begin(), pairs_.end(), [shape](const Pair& at) {
+      return at.open && at.shape == shape && !at.paused && !at.blocked && at.in_flight == 0;
+    });
   }
 
   // How many workers are worth having for `outstanding` unfinished tasks.
@@ -176,7 +180,7 @@ class DispatchCore {
     if (at.starved && own_waits) return true;
     for (int i = 0; i < size(); ++i) {
       const Pair& other = pairs_[static_cast<std::size_t>(i)];
-      if (i != pair && other.open && !other.blocked && other.in_flight == 0) return true;
+      if (i != pair && other.open && other.shape == at.shape && !other.blocked && other.in_flight == 0) return true;
     }
     return false;
   }

@@ -15,7 +15,7 @@ using store::HomeWord;
 
 void Submitter::OpenPairLocked(const wire::OpenPair& message, store::Peer* peer) {
   if (message.own_region >= parts_.control->out_regions || message.own_region >= limits::kPairsMax || !peer ||
-      message.peer_region >= limits::kPairsMax)
+      message.peer_region >= limits::kPairsMax || message.shape >= shapes_.size())
     return;
   auto& entry = pairs_[message.own_region];
   if (OutPair* old = entry.load(); old && old->in_use) return;
@@ -36,6 +36,7 @@ void Submitter::OpenPairLocked(const wire::OpenPair& message, store::Peer* peer)
   pair.in_use = true;
   pair.places = message.places;
   pair.widest = message.cpus_milli;
+  pair.shape = message.shape;
   for (int lane = 0; lane < 2; ++lane) {
     pair.lanes[lane].slots.assign(store::LaneDepth(lane), kTakenBack);
     pair.lanes[lane].costs.assign(store::LaneDepth(lane), 0);
@@ -50,7 +51,7 @@ void Submitter::OpenPairLocked(const wire::OpenPair& message, store::Peer* peer)
   out.worker.store(message.peer, std::memory_order_relaxed);
   out.nonce.store(message.nonce, std::memory_order_release);
   peer->uses.fetch_add(1, std::memory_order_relaxed);
-  core_.Open(static_cast<int>(message.own_region), message.places, message.cpus_milli);
+  core_.Open(static_cast<int>(message.own_region), message.places, message.cpus_milli, message.shape);
   entry.store(opened, std::memory_order_release);
   active_.push_back(&pair);
   PumpLocked();
@@ -76,7 +77,7 @@ DispatchCore::Choice Submitter::ChooseLocked(const ObjectRoot& root, std::uint32
       if (++count == kLooks) break;
     }
   }
-  return core_.Choose({inputs.data(), count}, cost, root.extra ? root.extra->cpus_milli : 0);
+  return core_.Choose({inputs.data(), count}, cost, root.extra ? root.extra->cpus_milli : 0, ShapeOf(root));
 }
 
 // Before the first push only: from then on a worker may be reading the record.
@@ -100,6 +101,7 @@ bool Submitter::MustWaitForRoomLocked(const ObjectRoot& root) const {
   if (milli <= 1000) return false;
   std::uint64_t running = 0;
   for (const OutPair* pair : active_) {
+    if (pair->shape != ShapeOf(root)) continue;
     if (pair->places > 0 && pair->widest >= milli) return false;  // the other pool decides
     running += pair->control->blocked.load(std::memory_order_relaxed) == 0;
   }
@@ -179,29 +181,44 @@ void Submitter::Bell(std::uint32_t index) const {
 
 void Submitter::RingLocked() { Bell(store::IndexOf(parts_.client)); }
 
-// In submission order. If the front has to wait for a worker while another is idle, tasks further back may pass it: those whose
-// inputs have been pushed, so that whatever a lane holds has its inputs in a lane before it, or done.
 void Submitter::PushBacklogLocked() {
+  // What one queue has pushed may be what another waited for.
+  for (bool pushed = true; pushed;) {
+    pushed = false;
+    for (std::uint32_t shape = 0; shape < shapes_.size(); ++shape)
+      if (!shapes_[shape].backlog.empty() && PushBacklogLocked(shape)) pushed = shapes_.size() > 1;
+  }
+}
+
+// In submission order. If the front has to wait for a worker while another is idle, tasks further back may pass it. Who passes, and who
+// could have an input in another queue, must have its inputs pushed: whatever a lane holds has its inputs in a lane before it, or done.
+bool Submitter::PushBacklogLocked(std::uint32_t shape) {
   constexpr std::size_t kLooks = 64, kAhead = 3;
+  std::deque<QueuedTask>& backlog = shapes_[shape].backlog;
+  bool pushed = false;
   std::size_t at = 0;
-  while (backlog_size_ > 0 && at < backlog_.size()) {
-    if (at + kAhead < backlog_.size()) slots_.PrefetchHome(backlog_[at + kAhead].slot);
-    ObjectRoot* root = Waiting(backlog_[at]);
-    if (root && at > 0 && !InputsPushedLocked(*root)) {
-      if (++at > kLooks) return;
+  while (backlog_size_ > 0 && at < backlog.size()) {
+    if (at + kAhead < backlog.size()) slots_.PrefetchHome(backlog[at + kAhead].slot);
+    ObjectRoot* root = Waiting(backlog[at]);
+    if (root && (at > 0 || shapes_.size() > 1) && !InputsPushedLocked(*root)) {
+      if (++at > kLooks) break;
       continue;
     }
     if (root && !TryPushLocked(root, slots_.SlotOf(*root).task.function)) {
-      if (++at > kLooks || !core_.AnyIdle()) return;
+      if (++at > kLooks || !core_.AnyIdle(shape)) break;
       continue;
     }
-    if (root) --backlog_size_;
+    if (root) {
+      WaitsNoMoreLocked(*root);
+      pushed = true;
+    }
     if (at == 0) {
-      backlog_.pop_front();
+      backlog.pop_front();
     } else {
-      backlog_.erase(backlog_.begin() + static_cast<std::ptrdiff_t>(at));
+      backlog.erase(backlog.begin() + static_cast<std::ptrdiff_t>(at));
     }
   }
+  return pushed;
 }
 
 bool Submitter::InputsPushedLocked(const ObjectRoot& root) const {
@@ -235,14 +252,15 @@ bool Submitter::InputsReadyLocked(const ObjectRoot& root) {
 ObjectRoot* Submitter::RunnableLocked() {
   constexpr int kLooks = 16;  // the queue is in submission order: what is ready is near its front
   int looks = 0;
+  std::deque<QueuedTask>& backlog = shapes_[0].backlog;
   for (const QueuedTask& place : requeue_) {
     ObjectRoot* root = Waiting(place);
-    if (root && InputsReadyLocked(*root)) return root;
+    if (root && ShapeOf(*root) == 0 && InputsReadyLocked(*root)) return root;
     if (++looks == kLooks) break;
   }
-  while (!backlog_.empty() && !Waiting(backlog_.front())) backlog_.pop_front();
+  while (!backlog.empty() && !Waiting(backlog.front())) backlog.pop_front();
   looks = 0;
-  for (const QueuedTask& place : backlog_) {
+  for (const QueuedTask& place : backlog) {
     ObjectRoot* root = Waiting(place);
     if (root && InputsReadyLocked(*root)) return root;
     if (++looks == kLooks) break;
@@ -260,6 +278,7 @@ void Submitter::PushRequeueLocked() {
     if (!MustWaitForRoomLocked(*root) && InputsReadyLocked(*root)) {
       best = core_.ChooseUrgent([&](int pair) {
         const Lane& urgent = PairAt(pair).lanes[1];
+        if (ShapeOf(*root) != PairAt(pair).shape) return false;
         if (root->extra && root->extra->cpus_milli > PairAt(pair).widest) return false;
         return urgent.tail - urgent.head < limits::kUrgentDepth;
       });
@@ -268,58 +287,11 @@ void Submitter::PushRequeueLocked() {
       later.push_back(place);
       continue;
     }
-    --backlog_size_;
+    WaitsNoMoreLocked(*root);
     const std::uint32_t cost = core_.CostOf(slots_.SlotOf(*root).task.function);
     PushLocked(best, 1, root, core_.clock(), cost);
   }
   requeue_.swap(later);
-}
-
-// How many more CPUs on other machines are worth their price: for what would wait here for long, or has waited.
-std::uint32_t Submitter::UsefulElsewhereLocked() const {
-  constexpr std::int64_t kWorthNanos = 20'000'000;
-  if (!parts_.clustered || stay_here || backlog_size_ == 0) return 0;
-  constexpr std::uint64_t kMost = limits::kPairsMax;
-  const std::uint64_t tasks = outstanding_ - promised_;
-  if (parts_.slots == 0) return static_cast<std::uint32_t>(std::min(tasks, kMost));
-  std::int64_t each = DispatchCore::kUnknownNanos;
-  for (const QueuedTask& place : backlog_) {
-    if (const ObjectRoot* root = Waiting(place)) {
-      each = core_.CostOf(slots_.SlotOf(*root).task.function);
-      break;
-    }
-  }
-  const std::int64_t still = last_ready_ == 0 ? 0 : NowNanos() - last_ready_;
-  const std::int64_t wait = std::max(each, still) * static_cast<std::int64_t>(backlog_size_) / parts_.slots;
-  if (wait < kWorthNanos) return 0;
-  return static_cast<std::uint32_t>(std::min({static_cast<std::uint64_t>(wait / kWorthNanos), backlog_size_, kMost}));
-}
-
-void Submitter::WantLocked() {
-  const std::uint32_t want = DispatchCore::Want(outstanding_ - promised_, parts_.slots);
-  std::uint32_t blocked = 0;
-  for (int i = 0; i < core_.size(); ++i)
-    if (core_.At(i).open && core_.At(i).blocked) ++blocked;
-  const std::uint32_t level = std::min(want, parts_.slots) + (want ? blocked : 0);
-  const std::uint32_t elsewhere = std::max(UsefulElsewhereLocked(), wanted_elsewhere_);
-  const std::uint32_t milli = want || elsewhere ? WidestLocked() : 1000;
-  if (milli == wanted_milli_ && level <= wanted_ && !(blocked && level != wanted_) && elsewhere == wanted_elsewhere_)
-    return;
-  wanted_ = level;
-  wanted_milli_ = milli;
-  wanted_elsewhere_ = elsewhere;
-  wire::Want message{};
-  message.workers = level;
-  message.cpus_milli = milli;
-  message.elsewhere = elsewhere;
-  parts_.socket->Send(message, wire::Kind::kWant);
-}
-
-void Submitter::LowerWantLocked() {
-  if ((wanted_ == 0 && wanted_elsewhere_ == 0) || outstanding_ > promised_) return;
-  wanted_ = wanted_elsewhere_ = 0;
-  wanted_milli_ = 1000;
-  parts_.socket->Send(wire::Want{}, wire::Kind::kWant);
 }
 
 void Submitter::RecallLocked(int index) {
@@ -355,7 +327,7 @@ void Submitter::RequeueLocked(ObjectRoot* root) {
   root->phase = Phase::kBacklog;
   HomeOf(*root).word.store(HomeWord{HomeKind::kPending}.Pack(), std::memory_order_release);
   requeue_.push_back(Place(*root));
-  ++backlog_size_;
+  WaitsLocked(*root);
 }
 
 void Submitter::SettleRecallLocked(int index) {
@@ -396,7 +368,8 @@ void Submitter::PumpLocked() {
   }
   if (!requeue_.empty()) PushRequeueLocked();
   for (OutPair* pair : active_) FlushBellLocked(*pair);
-  if (backlog_size_ > 0 || active_.size() < parts_.slots || blocked_changed || WidestLocked() != wanted_milli_)
+  if (backlog_size_ > 0 || active_.size() < parts_.slots || blocked_changed ||
+      shapes_[0].Widest() != shapes_[0].wanted_milli || shapes_.size() > 1)
     WantLocked();
 }
 

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/needs.h"
 #include "sheaf/error.h"
 
 namespace sheaf::runtime {
@@ -69,6 +70,7 @@ InitOptions TakeInitOptions(int* argc, char** argv) {
   InitOptions options;
   options.address = Environment("SHEAF_ADDRESS");
   options.store = Environment("SHEAF_STORE");
+  options.has = Environment("SHEAF_RESOURCES");
   if (const std::string workers = Environment("SHEAF_WORKERS"); !workers.empty())
     options.workers = ParseCount(workers, "SHEAF_WORKERS");
   if (!argv) return options;
@@ -90,9 +92,12 @@ InitOptions TakeInitOptions(int* argc, char** argv) {
       options.workers = ParseCount(value, "--sheaf-workers");
     } else if (name == "--sheaf-store") {
       options.store = value;
+    } else if (name == "--sheaf-resources") {
+      options.has = value;
     } else {
       throw InitError("unknown option " + name +
-                      "; known: --sheaf-address=SOCKET --sheaf-workers=N --sheaf-store=BYTES");
+                      "; known: --sheaf-address=SOCKET --sheaf-workers=N --sheaf-store=BYTES "
+                      "--sheaf-resources=gpu=1,zone:a");
     }
   }
   *argc = kept;
@@ -127,6 +132,13 @@ UniqueFd StartEmbeddedPool(const InitOptions& options) {
   if (options.workers > 0) {
     words.push_back("--workers");
     words.push_back(std::to_string(options.workers));
+  }
+  if (!options.has.empty()) {
+    Needs needs;
+    if (const std::string why = ParseNeeds(options.has, &needs); !why.empty())
+      throw InitError("SHEAF_RESOURCES or --sheaf-resources: " + why);
+    words.push_back("--has");
+    words.push_back(FormatNeeds(needs));
   }
   if (!options.store.empty()) {
     words.push_back("--store");

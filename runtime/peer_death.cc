@@ -56,7 +56,7 @@ void Submitter::PeerGoneLocked(std::uint32_t client, int status) {
     for (Pin& hold : holds) DropLocked(std::move(hold));
     if (peer) peer->uses.fetch_sub(1, std::memory_order_relaxed);
   }
-  wanted_ = wanted_elsewhere_ = 0;
+  for (ShapeQueue& queue : shapes_) queue.wanted = queue.wanted_elsewhere = 0;
   PumpLocked();
   if (local_sleepers > 0) RingLocked();
   AcknowledgeDeadLocked();
@@ -128,17 +128,19 @@ void Submitter::FailLocked(ObjectRoot* root, std::string_view kind, const std::s
 }
 
 // What is with no worker. The pool takes our wish for none, and we may wish again.
-void Submitter::FailQueuedLocked(std::string_view kind, const std::string& message, bool widest_only) {
-  wanted_ = wanted_elsewhere_ = 0;
-  const std::uint32_t widest = WidestLocked();
+void Submitter::FailQueuedLocked(std::string_view kind, const std::string& message, std::uint32_t shape,
+                                 bool widest_only) {
+  if (shape >= shapes_.size()) return;
+  shapes_[shape].wanted = shapes_[shape].wanted_elsewhere = 0;
+  const std::uint32_t widest = shapes_[shape].Widest();
   std::vector<ObjectRoot*> queued;
   slots_.ForEachLive([&](ObjectRoot& root) {
-    const std::uint32_t milli = root.extra ? root.extra->cpus_milli : 0;
+    if (ShapeOf(root) != shape) return;
+    const std::uint32_t milli = root.extra && root.extra->cpus_milli ? root.extra->cpus_milli : 1000;
     if (root.phase == Phase::kBacklog && (!widest_only || milli >= widest)) queued.push_back(&root);
   });
   for (ObjectRoot* root : queued) {
-    SHEAF_CHECK(backlog_size_ > 0);
-    --backlog_size_;
+    WaitsNoMoreLocked(*root);
     root->phase = Phase::kInline;  // its places in the queues are skipped from now on
     FailLocked(root, kind, message);
   }
@@ -156,7 +158,10 @@ void Submitter::FailAllLocked(std::string_view kind, const std::string& message)
   slots_.ForEachLive([&](ObjectRoot& root) {
     if (root.phase != Phase::kReady && root.phase != Phase::kInline) open.push_back(&root);
   });
-  backlog_.clear();
+  for (ShapeQueue& queue : shapes_) {
+    queue.backlog.clear();
+    queue.waiting = 0;
+  }
   requeue_.clear();
   backlog_size_ = 0;
   for (ObjectRoot* root : open) {

@@ -14,7 +14,10 @@ using store::HomeKind;
 using store::HomeWord;
 
 Submitter::Submitter(const Parts& parts, SlotTable::MakeSlab make_slab)
-    : parts_(parts), slots_(parts.control, std::move(make_slab)) {}
+    : parts_(parts), slots_(parts.control, std::move(make_slab)) {
+  shapes_.reserve(limits::kShapesMax);
+  shapes_.emplace_back();
+}
 
 Submitter::Lock::~Lock() {
   if (submitter_.due_hooks_.empty()) return;
@@ -62,7 +65,7 @@ void Submitter::GiveExtraLocked(ObjectRoot* root) {
   extra->hooks.clear();
   extra->name.clear();
   extra->kept_by = 0;
-  extra->cpus_milli = 0;
+  extra->cpus_milli = extra->shape = 0;
   spare_extras_.push_back(extra);
 }
 
@@ -119,6 +122,21 @@ void Submitter::StoreArgumentsLocked(ObjectRoot* root, store::TaskRecord& record
   for (auto& hold : arguments.holds()) holds->push_back(std::move(hold));
 }
 
+// The pool hears of a shape before the first wish for it: both go through one socket.
+std::uint32_t Submitter::ShapeForLocked(std::string_view needs) {
+  for (std::uint32_t shape = 1; shape < shapes_.size(); ++shape)
+    if (shapes_[shape].needs == needs) return shape;
+  if (shapes_.size() == limits::kShapesMax)
+    throw LimitError("the tasks of one process may have " + std::to_string(limits::kShapesMax - 1) +
+                     " different sets of resources and labels; '" + std::string(needs) + "' is one more");
+  shapes_.emplace_back();
+  shapes_.back().needs = needs;
+  wire::Shape message{};
+  message.shape = static_cast<std::uint32_t>(shapes_.size() - 1);
+  parts_.socket->Send(message, wire::Kind::kShape, std::as_bytes(std::span(needs)));
+  return message.shape;
+}
+
 RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::Encoder& arguments,
                           const detail::SubmitOptions& options) {
   if (arguments.dependencies().size() > 0xffff) throw Error("a task takes at most 65535 refs");
@@ -126,6 +144,7 @@ RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::
     if (!dependency.ref.pin) throw Error("an empty ObjectRef was passed to a task; get refs from Put or Remote");
   Pin ref;
   Lock lock(*this);
+  const std::uint32_t shape = options.needs.empty() ? 0 : ShapeForLocked(options.needs);
   ObjectRoot* root = AllocateLocked();
   root->refs.store(2, std::memory_order_relaxed);  // the caller's ref, and the task itself until it is done
   root->retries = static_cast<std::int16_t>(std::clamp(options.retries, 0, 32767));
@@ -146,7 +165,11 @@ RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::
   if (!options.name.empty()) ExtraOf(root).name = options.name;
   if (options.cpus > 1 && (options.cpus <= parts_.slots || parts_.clustered)) {
     ExtraOf(root).cpus_milli = static_cast<std::uint32_t>(std::ceil(options.cpus * 1000));
-    ++wide_[root->extra->cpus_milli];
+    ++shapes_[shape].wide[root->extra->cpus_milli];
+  }
+  if (shape != 0) {
+    ExtraOf(root).shape = shape;
+    ++shapes_[shape].outstanding;
   }
   if (options.cpus > parts_.slots && !parts_.clustered) {
     FailLocked(root, "InfeasibleError",
@@ -165,10 +188,12 @@ RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::
   }
   if (std::exchange(helper_idle, false)) RingLocked();
   root->phase = Phase::kBacklog;
-  backlog_.push_back(Place(*root));
-  if (backlog_size_++ == 0 && parts_.clustered) last_ready_ = NowNanos();
+  ShapeQueue& queue = shapes_[shape];
+  if (parts_.clustered && (shape == 0 ? backlog_size_ : queue.waiting) == 0) queue.last_ready = NowNanos();
+  queue.backlog.push_back(Place(*root));
+  WaitsLocked(*root);
   // The rings are full or nobody is leased yet. Look for progress now and then, not at every call.
-  if (active_.empty() || (backlog_size_ & 31) == 1) PumpLocked();
+  if (active_.empty() || (backlog_size_ & 31) == 1 || (shape != 0 && queue.waiting == 1)) PumpLocked();
   if (backlog_size_ <= kBacklogEasy) ease_above_ = kBacklogEasy;
   if (backlog_size_ > ease_above_ && !parts_.is_worker && core_.CostOf(function) < kShortNanos)
     should_ease_.store(true, std::memory_order_relaxed);
@@ -233,11 +258,11 @@ void Submitter::KeepPromise(ObjectRoot* root, std::uint32_t flags, std::span<con
 }
 
 bool Submitter::TakeForInlineLocked(ObjectRoot* root) {
-  if (root->phase != Phase::kBacklog) return false;
-  // Its entry in backlog_ or requeue_ stays behind and is skipped: the phase says that it is taken.
+  // What it needs was not given to this process.
+  if (root->phase != Phase::kBacklog || ShapeOf(*root) != 0) return false;
+  // Its entry in a queue stays behind and is skipped: the phase says that it is taken.
   root->phase = Phase::kInline;
-  SHEAF_CHECK(backlog_size_ > 0);
-  --backlog_size_;
+  WaitsNoMoreLocked(*root);
   return true;
 }
 

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "base/check.h"
 #include "base/pair_ring.h"
 #include "object_store/peer_table.h"
 #include "runtime/dispatch_core.h"
@@ -55,11 +56,28 @@ struct OutPair {
   bool dead = false;
   std::uint32_t widest = 0;  // thousandths of a CPU that a task may ask for
   std::uint32_t places = 0;  // more than 0: a relay, whose tasks end in any order
+  std::uint32_t shape = 0;   // of the tasks that it runs
 };
 
 // A place in a queue. A task run inline leaves its place behind; the generation says that the slot has moved on.
 struct QueuedTask {
   std::uint32_t slot, generation;
+};
+
+// Tasks that need the same: shape 0 nothing but CPUs, the others what `needs` says. Each has its own queue, as a task that waits for a
+// rare worker must not stand before one that another could run.
+struct ShapeQueue {
+  std::string needs;
+  std::deque<QueuedTask> backlog;
+  std::uint64_t waiting =
+      0;  // entries of `backlog` and among the requeued that are still kBacklog; not kept for shape 0
+  std::uint64_t outstanding = 0;  // submitted, not ready; not kept for shape 0
+  std::map<std::uint32_t, std::uint64_t>
+      wide;  // unfinished tasks by thousandths of a CPU, where these are more than 1000
+  std::uint32_t wanted = 0, wanted_milli = 1000, wanted_elsewhere = 0;  // as the pool was told
+  std::int64_t last_ready = 0;  // when an object became ready last, or tasks began to wait
+  // Every worker of the shape counts as wide as the widest unfinished task, as any may get it. Thousandths of a CPU.
+  std::uint32_t Widest() const { return wide.empty() ? 1000 : wide.rbegin()->first; }
 };
 
 class Submitter {
@@ -119,7 +137,8 @@ class Submitter {
   void PeerGoneLocked(std::uint32_t client, int status);
   void PeerForgottenLocked(std::uint32_t client);
   void FailAllLocked(std::string_view kind, const std::string& message);  // the pool is lost
-  void FailQueuedLocked(std::string_view kind, const std::string& message, bool widest_only = false);
+  void FailQueuedLocked(std::string_view kind, const std::string& message, std::uint32_t shape,
+                        bool widest_only = false);
   void FailLocked(ObjectRoot* root, std::string_view kind, const std::string& message);
   // Sends kGoneAck for dead peers that nothing here uses any more.
   void AcknowledgeDeadLocked();
@@ -170,11 +189,25 @@ class Submitter {
   void FlushBellLocked(OutPair& pair);
   bool IsBehindLocked(const OutPair& pair) const;
   void PushBacklogLocked();
+  bool PushBacklogLocked(std::uint32_t shape);  // whether something was pushed
   void WantLocked();
-  // The widest unfinished task, in thousandths of a CPU: every worker of the job counts as so wide, as any may get it.
-  std::uint32_t WidestLocked() const { return wide_.empty() ? 1000 : wide_.rbegin()->first; }
+  void WantLocked(std::uint32_t shape);
+  static std::uint32_t ShapeOf(const ObjectRoot& root) { return root.extra ? root.extra->shape : 0; }
+  std::uint32_t ShapeForLocked(std::string_view needs);  // LimitError: too many
+  // A task begins to wait in a queue, or does so no more.
+  void WaitsLocked(const ObjectRoot& root) {
+    ++backlog_size_;
+    if (const std::uint32_t shape = ShapeOf(root)) ++shapes_[shape].waiting;
+  }
+  void WaitsNoMoreLocked(const ObjectRoot& root) {
+    SHEAF_CHECK(backlog_size_ > 0);
+    --backlog_size_;
+    if (const std::uint32_t shape = ShapeOf(root)) --shapes_[shape].waiting;
+  }
+  std::uint64_t WaitingLocked(std::uint32_t shape) const;
+  std::uint64_t UnfinishedLocked(std::uint32_t shape) const;
   bool MustWaitForRoomLocked(const ObjectRoot& root) const;
-  std::uint32_t UsefulElsewhereLocked() const;
+  std::uint32_t UsefulElsewhereLocked(std::uint32_t shape) const;
   void RecallLocked(int pair);
   void SettleRecallLocked(int pair);
   void RequeueLocked(ObjectRoot* root);
@@ -207,16 +240,12 @@ class Submitter {
   // By own region. Never freed: a thread may still look at a pair that has just closed.
   std::array<std::atomic<OutPair*>, limits::kPairsMax> pairs_{};
   std::vector<OutPair*> active_;
-  std::deque<QueuedTask> backlog_;
+  std::vector<ShapeQueue> shapes_;   // never moved: there is room for kShapesMax from the start
   std::vector<QueuedTask> requeue_;  // taken back or to be retried: pushed once their inputs are there
   std::map<std::uint32_t, std::vector<Pin>> lent_by_dead_;  // until kForgotten: others may still read it
-  std::uint64_t backlog_size_ = 0;                          // entries of backlog_ that are still kBacklog
+  std::uint64_t backlog_size_ = 0;                          // tasks that are kBacklog
   std::uint64_t outstanding_ = 0;                           // submitted, not ready
   std::uint64_t promised_ = 0;                              // of outstanding_: promises
-  std::uint32_t wanted_ = 0, wanted_milli_ = 1000, wanted_elsewhere_ = 0;
-  std::int64_t last_ready_ = 0;  // when an object became ready last, or tasks began to wait
-  std::map<std::uint32_t, std::uint64_t>
-      wide_;  // unfinished tasks by thousandths of a CPU, where these are more than 1000
   std::uint64_t pumps_ = 0;
   std::vector<Root*> to_free_;
   std::vector<std::function<void()>> due_hooks_;

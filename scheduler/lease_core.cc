@@ -31,7 +31,19 @@ void LeaseCore::On(const JobStarted& event, Time) {
   SHEAF_CHECK(event.job != 0 && !clients_.contains(event.job) && !jobs_.contains(event.job));
   jobs_[event.job].slots_max = event.slots_max;
   clients_[event.job].job = event.job;
-  turns_.push_back(event.job);
+  crews_[{event.job, 0}] = {};
+  turns_.emplace_back(event.job, 0);
+}
+
+void LeaseCore::On(const ShapeNamed& event, Time) {
+  const auto job = jobs_.find(event.job);
+  if (job == jobs_.end() || job->second.ended || event.shape == 0) return;
+  const auto [crew, fresh] = crews_.try_emplace({event.job, event.shape});
+  SHEAF_CHECK(fresh || crew->second.needs == event.needs);
+  if (!fresh) return;
+  crew->second.needs = event.needs;
+  crew->second.fits = Satisfies(config_.has, event.needs);
+  turns_.push_back(crew->first);
 }
 
 void LeaseCore::On(const JobLimited& event, Time) {
@@ -50,6 +62,7 @@ void LeaseCore::On(const WorkerReady& event, Time now) {
   }
   ClientView& worker = clients_[event.client];
   worker.job = spawn->second.job;
+  worker.shape = spawn->second.shape;
   worker.worker = true;
   spawns_.erase(spawn);
   SpawnEnded(worker.job, true, now);
@@ -67,31 +80,31 @@ void LeaseCore::On(const Want& event, Time) {
   ClientView* client = Find(event.client);
   if (!client) return;  // it died while its message was under way
   if (config_.bug_want_lost_while_spawning && !spawns_.empty()) return;
-  client->want = client->elsewhere = 0;
-  if (event.workers == 0 && event.elsewhere == 0) return;
+  client->wishes.erase(event.shape);
+  const auto crew = crews_.find({client->job, event.shape});
+  if (crew == crews_.end() || (event.workers == 0 && event.elsewhere == 0)) return;
   if (draining_ || jobs_.at(client->job).ended) {
-    actions_.push_back(Refuse{event.client, Reason::kStopping});
+    actions_.push_back(Refuse{event.client, Reason::kStopping, event.shape});
     return;
   }
-  if (event.cpus_milli > CapacityMilli() && !config_.clustered) {
-    actions_.push_back(Refuse{event.client, Reason::kInfeasible});
+  if ((event.cpus_milli > CapacityMilli() || !crew->second.fits) && !config_.clustered) {
+    actions_.push_back(Refuse{event.client, Reason::kInfeasible, event.shape});
     return;
   }
-  client->want = event.workers;
-  client->elsewhere = event.elsewhere;
-  client->cpus_milli = event.cpus_milli;
+  client->wishes[event.shape] = {event.workers, event.elsewhere, event.cpus_milli};
 }
 
 void LeaseCore::On(const RelayReady& event, Time) {
   SHEAF_CHECK(event.client != 0 && event.places > 0 && !clients_.contains(event.client));
   const auto job = jobs_.find(event.job);
-  if (job == jobs_.end() || job->second.ended || draining_) {
+  if (job == jobs_.end() || job->second.ended || draining_ || !crews_.contains({event.job, event.shape})) {
     actions_.push_back(StopWorker{event.client});
     return;
   }
   ClientView& relay = clients_[event.client];
   relay.job = event.job;
   relay.worker = true;
+  relay.shape = event.shape;
   relay.places = event.places;
   relay.cpus_milli = event.cpus_milli;
 }
@@ -131,7 +144,7 @@ void LeaseCore::On(const WorkerReturned& event, Time) {
 void LeaseCore::On(const Drain&, Time) {
   draining_ = true;
   for (auto& [id, client] : clients_) {
-    client.want = client.elsewhere = 0;
+    client.wishes.clear();
     if (client.worker) Stop(id);
   }
   for (const auto& [id, spawn] : spawns_) actions_.push_back(CancelSpawn{id});
@@ -151,8 +164,8 @@ void LeaseCore::On(const Tick&, Time now) {
   }
   if (waiting_since_ != kNever && now - waiting_since_ >= config_.turn && !turns_.empty()) {
     // Whoever is served now goes behind those who were not.
-    std::vector<Client> order, served;
-    for (const Client job : turns_) (jobs_.at(job).target == 0 ? order : served).push_back(job);
+    std::vector<CrewKey> order, served;
+    for (const CrewKey& crew : turns_) (crews_.at(crew).target == 0 ? order : served).push_back(crew);
     order.insert(order.end(), served.begin(), served.end());
     turns_.swap(order);
     waiting_since_ = now;
@@ -164,12 +177,12 @@ void LeaseCore::EndJob(Client job) {
   if (found == jobs_.end() || found->second.ended) return;
   found->second.ended = true;
   found->second.next_spawn = 0;
-  std::erase(turns_, job);
+  std::erase_if(turns_, [&](const CrewKey& crew) { return crew.first == job; });
   clients_.erase(job);
   BreakPairs(job);
   for (auto& [id, client] : clients_) {
     if (client.job != job) continue;
-    client.want = client.elsewhere = 0;
+    client.wishes.clear();
     Stop(id);
   }
   std::erase_if(spawns_, [&](const auto& spawn) {
@@ -205,9 +218,15 @@ void LeaseCore::ErasePair(PairKey key) {
 
 void LeaseCore::RefuseJob(Client job, Reason reason) {
   for (auto& [id, client] : clients_) {
-    if (client.job != job || client.want == 0) continue;
-    client.want = 0;
-    actions_.push_back(Refuse{id, reason});
+    if (client.job != job) continue;
+    for (auto wish = client.wishes.begin(); wish != client.wishes.end();) {
+      const auto next = std::next(wish);
+      if (std::exchange(wish->second.workers, 0) > 0) {
+        actions_.push_back(Refuse{id, reason, wish->first});
+        if (wish->second.elsewhere == 0) client.wishes.erase(wish);
+      }
+      wish = next;
+    }
   }
 }
 
@@ -230,9 +249,10 @@ Time LeaseCore::NextDeadline() const {
   if (waiting_since_ != kNever) next = std::min(next, waiting_since_ + config_.turn);
   for (const auto& [id, job] : jobs_) {
     if (job.next_spawn != 0) next = std::min(next, job.next_spawn);
-    if (job.surplus_since != kNever) next = std::min(next, job.surplus_since + config_.idle_worker_ttl);
     if (job.stuck_since != kNever) next = std::min(next, job.stuck_since + config_.stuck_after);
   }
+  for (const auto& [id, crew] : crews_)
+    if (crew.surplus_since != kNever) next = std::min(next, crew.surplus_since + config_.idle_worker_ttl);
   return next;
 }
 
@@ -253,8 +273,12 @@ void LeaseCore::Check() const {
     SHEAF_CHECK(client.out_used == out[id] && client.in_used == in[id]);  // and none lost
     SHEAF_CHECK(jobs_.contains(client.job) && (client.worker ? client.job != id : client.job == id));
     SHEAF_CHECK(!client.blocked || client.worker);
-    SHEAF_CHECK(client.want == 0 || (!jobs_.at(client.job).ended && !draining_));
-    SHEAF_CHECK(client.cpus_milli <= CapacityMilli() || config_.clustered);
+    SHEAF_CHECK(client.wishes.empty() || (!jobs_.at(client.job).ended && !draining_));
+    for (const auto& [shape, wish] : client.wishes) {
+      SHEAF_CHECK(wish.workers + wish.elsewhere > 0 && crews_.contains({client.job, shape}));
+      SHEAF_CHECK(wish.cpus_milli <= CapacityMilli() || config_.clustered);
+    }
+    SHEAF_CHECK(crews_.contains({client.job, client.shape}));
     SHEAF_CHECK(client.places == 0 || (client.worker && config_.clustered));
     populated[client.job] = true;
   }
@@ -262,13 +286,15 @@ void LeaseCore::Check() const {
     SHEAF_CHECK(jobs_.contains(spawn.job) && !jobs_.at(spawn.job).ended && !draining_);
     populated[spawn.job] = true;
   }
+  for (const auto& [id, job] : jobs_) SHEAF_CHECK(populated[id] && crews_.contains({id, 0}));
   std::uint64_t shares = 0;
-  for (const auto& [id, job] : jobs_) {
-    SHEAF_CHECK(populated[id]);
-    SHEAF_CHECK(job.ended == (std::find(turns_.begin(), turns_.end(), id) == turns_.end()));
-    SHEAF_CHECK(!job.ended || job.target == 0);
-    shares += std::uint64_t{job.target} * Width(id);
+  for (const auto& [id, crew] : crews_) {
+    const bool ended = jobs_.at(id.first).ended;
+    SHEAF_CHECK(ended == (std::find(turns_.begin(), turns_.end(), id) == turns_.end()));
+    SHEAF_CHECK(crew.target == 0 || (!ended && crew.fits));
+    shares += std::uint64_t{crew.target} * Width(id);
   }
+  for (const auto& [name, amount] : config_.has.resources) SHEAF_CHECK(Held(name) <= amount);
   SHEAF_CHECK(shares <= CapacityMilli());
 }
 
@@ -286,7 +312,8 @@ std::string Describe(const Action& action) {
     }
     std::string operator()(const StopWorker& a) const { return "stop " + Of(a.worker); }
     std::string operator()(const Refuse& a) const {
-      return "refuse " + Of(a.client) + " " + Of(static_cast<std::uint32_t>(a.reason));
+      return "refuse " + Of(a.client) + " " + Of(static_cast<std::uint32_t>(a.reason)) +
+             (a.shape ? " shape " + Of(a.shape) : "");
     }
   };
   return std::visit(Text{}, action);

@@ -11,13 +11,18 @@
 // process runs one task at a time. Width asked for is never dropped silently: more than the pool
 // has is refused.
 //
+// What tasks need besides CPUs (custom resources, labels) is a shape. The workers of one shape are
+// a job's crew: such a task runs on a worker of its crew and on no other, so what the crew holds is
+// known exactly. A width is that of a crew. A worker keeps its custom resources while it waits
+// inside Get (what it has in a device stays there), and as long as its process lives.
+//
 // A relay is a worker without a CPU: it sends its tasks to another pool, by a grant of the
 // cluster's scheduler. Clients say how many CPUs elsewhere they could use; the shell asks for them
 // and reports the relays, the core connects.
 //
 // Every decision is a level, not an edge: after each event the core compares what is with what
 // should be (Plan) and says what to do about the difference, so a lost or repeated wish does no
-// harm. Shares between jobs are max-min fair in CPUs; where not even one worker each fits, jobs
+// harm. Shares between jobs are max-min fair in CPUs; where not even one worker each fits, crews
 // take turns.
 //
 // Single-threaded; not synchronised. Check() aborts where an invariant does not hold and runs after
@@ -25,6 +30,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <variant>
@@ -38,6 +44,11 @@ namespace sheaf::lease {
 struct JobStarted {  // a driver has attached; its id is the job's
   Client job = 0;
   std::uint32_t slots_max = ~std::uint32_t{0};  // by whose grant it runs here: no more workers at once
+};
+struct ShapeNamed {  // before the first Want of that shape; never changed
+  Client job = 0;
+  Shape shape = 0;
+  Needs needs;
 };
 struct JobLimited {  // by another grant
   Client job = 0;
@@ -59,10 +70,12 @@ struct Want {  // how many workers the client could use now, and the widest task
   std::uint32_t workers = 0;
   std::uint32_t cpus_milli = 1000;
   std::uint32_t elsewhere = 0;  // and how many more on other machines
+  Shape shape = 0;
 };
 struct RelayReady {
   Client client = 0, job = 0;
   std::uint32_t places = 1, cpus_milli = 1000;  // as its grant says
+  Shape shape = 0;
 };
 struct RelayLeaving {  // its grant has ended: no more pairs
   Client client = 0;
@@ -86,8 +99,8 @@ struct WorkerReturned {  // asked for by ClosePair, or by itself after lowering 
 };
 struct Drain {};  // the pool ends: no more workers, all are stopped
 struct Tick {};
-using Event = std::variant<JobStarted, JobLimited, JobEnded, WorkerReady, SpawnFailed, Want, RelayReady, RelayLeaving,
-                           Blocked, ClientDied, PeerForgotten, WorkerReturned, Drain, Tick>;
+using Event = std::variant<JobStarted, ShapeNamed, JobLimited, JobEnded, WorkerReady, SpawnFailed, Want, RelayReady,
+                           RelayLeaving, Blocked, ClientDied, PeerForgotten, WorkerReturned, Drain, Tick>;
 
 // ---- actions
 struct SpawnWorker {
@@ -118,9 +131,10 @@ struct StopWorker {  // finish what is claimed and exit. Said once for each work
   Client worker = 0;
 };
 enum class Reason { kInfeasible, kSpawnFailed, kStopping, kLimit };
-struct Refuse {  // the client's Want counts as 0 from now on; it may want again
+struct Refuse {  // the client's Want of that shape counts as 0 from now on; it may want again
   Client client = 0;
   Reason reason = Reason::kInfeasible;
+  Shape shape = 0;
 };
 using Action = std::variant<SpawnWorker, CancelSpawn, OpenPair, ClosePair, FreePair, StopWorker, Refuse>;
 
@@ -129,6 +143,7 @@ class LeaseCore {
   struct Config {
     std::uint32_t slots = 1;               // CPUs; 0 only in a cluster
     bool clustered = false;                // what does not fit here may fit elsewhere
+    Needs has;                             // this machine's custom resources and labels
     std::uint32_t extra_workers_max = 64;  // processes beyond the slots, while others wait inside Get
     std::uint32_t pairs_max = 8;           // regions of each direction in every client's control segment
     Time spawn_timeout = 30'000'000'000;
@@ -156,13 +171,18 @@ class LeaseCore {
   const std::map<PairKey, PairView>& pairs() const { return pairs_; }
   const std::map<Spawn, SpawnView>& spawns() const { return spawns_; }
   const std::map<Client, JobView>& jobs() const { return jobs_; }
-  std::uint32_t Width(Client job) const;    // milli-CPUs of each worker of the job
-  std::uint32_t Running(Client job) const;  // workers that occupy a slot, those being started included
+  const std::map<CrewKey, CrewView>& crews() const { return crews_; }
+  std::uint32_t Width(CrewKey crew) const;    // milli-CPUs of each worker of the crew
+  std::uint32_t Running(CrewKey crew) const;  // workers that occupy a slot, those being started included
+  std::uint64_t OccupiedMilli(Client job) const;
   std::uint64_t OccupiedMilli() const;
-  std::uint64_t Elsewhere(Client job) const;  // CPUs that its clients could use on other machines
+  // Of a custom resource, by workers and those being started, in thousandths. `job`: of that one alone; 0: of all.
+  std::uint64_t Held(const std::string& resource, Client job = 0) const;
+  std::uint64_t Elsewhere(CrewKey crew) const;  // workers that its clients could use on other machines
 
  private:
   void On(const JobStarted& event, Time now);
+  void On(const ShapeNamed& event, Time now);
   void On(const JobLimited& event, Time now);
   void On(const JobEnded& event, Time now);
   void On(const WorkerReady& event, Time now);
@@ -179,21 +199,30 @@ class LeaseCore {
 
   // lease_plan.cc: from what is to what should be.
   void Plan(Time now);
-  void Share(Time now);     // each job's target
-  void MakeRoom(Time now);  // stops what is in the way of a job below its target
+  void Share(Time now);  // each crew's target
   void StartWorkers(Time now);
   void StopSurplus(Time now);
-  void ConnectClients();
   void RefuseTheStuck(Time now);
   bool Wants(Client job) const;
   bool AllWait(Client job) const;
-  std::uint64_t Demand(Client job) const;  // workers
+  bool HeldByWaiting(CrewKey crew) const;
+  std::uint64_t Demand(CrewKey crew) const;  // workers
   std::uint64_t LiveWorkers() const;
-  Client PickToStop(Client job) const;
-  Client PickWorkerFor(Client submitter, bool relay) const;
-  bool Connect(Client submitter, bool relay);  // false: there is nobody to connect it with
-  void AskForARegion(Client submitter);
-  std::uint32_t UsablePairs(Client submitter, bool relays = false) const;
+  std::uint32_t Kept(CrewKey crew) const;     // of Running, those that are not being stopped
+  std::uint32_t Waiting(CrewKey crew) const;  // inside Get, and not being stopped
+
+  // lease_room.cc: stops what is in the way of a crew below its target.
+  void MakeRoom();
+  using Amount = std::function<std::uint64_t(CrewKey)>;  // of each worker of that crew
+  void MakeRoomOf(const Amount& amount, std::uint64_t capacity, bool while_waiting);
+  Client PickToStop(CrewKey crew) const;
+
+  // lease_pairs.cc
+  void ConnectClients();
+  Client PickWorkerFor(Client submitter, Shape shape, bool relay) const;
+  bool Connect(Client submitter, Shape shape, bool relay);  // false: there is nobody to connect it with
+  void AskForARegion(Client submitter, Shape shape);
+  std::uint32_t UsablePairs(Client submitter, Shape shape, bool relays = false) const;
   std::uint32_t PairsOf(Client worker) const;
 
   void EndJob(Client job);
@@ -208,10 +237,11 @@ class LeaseCore {
   const Config config_;
   std::map<Client, ClientView> clients_;
   std::map<Client, JobView> jobs_;
+  std::map<CrewKey, CrewView> crews_;
   std::map<Spawn, SpawnView> spawns_;
   std::map<PairKey, PairView> pairs_;
-  std::vector<Client> turns_;    // the order in which jobs are served
-  Time waiting_since_ = kNever;  // some job wants and has no share
+  std::vector<CrewKey> turns_;   // the order in which crews are served
+  Time waiting_since_ = kNever;  // some crew wants and has no share
   Spawn next_spawn_ = 1;
   bool draining_ = false;
   std::vector<Action> actions_;  // of the event in hand

@@ -8,13 +8,17 @@
 #include <limits>
 #include <map>
 #include <set>
+#include <string>
 #include <utility>
+
+#include "base/needs.h"
 
 namespace sheaf::lease {
 
 using Client = std::uint32_t;  // never 0, never reused
 using Spawn = std::uint32_t;
-using Time = std::int64_t;  // nanoseconds of any steady clock
+using Shape = std::uint32_t;  // what a task needs besides CPUs, numbered by job; 0: nothing
+using Time = std::int64_t;    // nanoseconds of any steady clock
 inline constexpr Time kNever = std::numeric_limits<Time>::max();
 
 enum class PairState {
@@ -28,19 +32,26 @@ struct PairView {
   PairState state = PairState::kOpen;
 };
 
+struct Wish {
+  std::uint32_t workers = 0, elsewhere = 0;
+  std::uint32_t cpus_milli = 1000;
+};
+
 struct ClientView {
   Client job = 0;  // a driver is its own job
   bool worker = false;
-  bool blocked = false;      // its task waits inside Get; its slot is somebody else's
-  bool stopping = false;     // told to finish and exit
-  std::uint32_t places = 0;  // 0: a worker of this machine. Else a relay: tasks that run elsewhere at once
-  std::uint32_t want = 0, elsewhere = 0;
-  std::uint32_t cpus_milli = 1000;
+  bool blocked = false;             // its task waits inside Get; its slot is somebody else's
+  bool stopping = false;            // told to finish and exit
+  Shape shape = 0;                  // of a worker: what it may be given
+  std::uint32_t places = 0;         // 0: a worker of this machine. Else a relay: tasks that run elsewhere at once
+  std::uint32_t cpus_milli = 1000;  // of a relay: what its grant counts for each task
+  std::map<Shape, Wish> wishes;     // those that are not nothing
   std::set<std::uint32_t> out_used, in_used;
 };
 
 struct SpawnView {
   Client job = 0;
+  Shape shape = 0;
   Time deadline = 0;
 };
 
@@ -48,12 +59,19 @@ struct JobView {
   bool ended = false;
   std::uint32_t failures = 0;                   // processes in a row that died before they were ready
   Time next_spawn = 0;                          // after a failure: not before; 0: at once
-  Time surplus_since = kNever;                  // running more workers than its target
   Time stuck_since = kNever;                    // everybody waits and no worker may be added
-  std::uint32_t target = 0;                     // of the last plan
   std::uint32_t slots_max = ~std::uint32_t{0};  // by the grant it runs by
 };
 
+// A job's workers of one shape.
+struct CrewView {
+  Needs needs;
+  bool fits = true;             // this machine has what they need, were it free
+  std::uint32_t target = 0;     // of the last plan
+  Time surplus_since = kNever;  // running more workers than its target
+};
+
+using CrewKey = std::pair<Client, Shape>;   // job, shape
 using PairKey = std::pair<Client, Client>;  // submitter, worker
 
 }  // namespace sheaf::lease

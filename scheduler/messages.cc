@@ -71,10 +71,19 @@ v1::PoolOffer ToMessage(const PoolOffer& offer) {
   return message;
 }
 
+// Bounded, so that no sum of them overflows.
+Resources AmountsOf(const google::protobuf::Map<std::string, std::uint64_t>& message) {
+  constexpr std::size_t kNamesMax = 64;
+  Resources amounts;
+  for (const auto& [name, amount] : message) amounts[name] = std::min<std::uint64_t>(amount, std::uint64_t{1} << 40);
+  while (amounts.size() > kNamesMax) amounts.erase(std::prev(amounts.end()));
+  return amounts;
+}
+
 PoolOffer FromMessage(const v1::PoolOffer& message) {
   PoolOffer offer;
   offer.cpus_milli = message.cpus_milli();
-  offer.resources.insert(message.resources().begin(), message.resources().end());
+  offer.resources = AmountsOf(message.resources());
   offer.labels.insert(message.labels().begin(), message.labels().end());
   offer.address = message.address();
   return offer;
@@ -96,7 +105,6 @@ v1::LeaseWant ToMessage(const LeaseWant& want) {
   return message;
 }
 
-// Amounts are bounded, so that no sum of them overflows.
 LeaseWant FromMessage(const v1::LeaseWant& message) {
   constexpr std::uint32_t kSlotsMax = 65'536, kMilliMax = 65'536'000;
   LeaseWant want;
@@ -104,8 +112,7 @@ LeaseWant FromMessage(const v1::LeaseWant& message) {
   want.slots = std::min(message.slots(), kSlotsMax);
   want.cpus_milli = std::clamp(message.cpus_milli(), 1u, kMilliMax);
   want.waiting_ms = message.waiting_ms();
-  for (const auto& [name, amount] : message.resources())
-    want.resources[name] = std::min<std::uint64_t>(amount, std::uint64_t{1} << 40);
+  want.resources = AmountsOf(message.resources());
   want.labels.insert(message.labels().begin(), message.labels().end());
   for (const auto& there : message.bytes()) want.bytes.emplace_back(there.pool_id(), there.bytes());
   return want;
@@ -120,6 +127,7 @@ v1::Grant ToMessage(const GrantInfo& grant) {
   message.set_address(grant.address);
   message.set_slots(grant.slots);
   message.set_cpus_milli(grant.cpus_milli);
+  for (const auto& [name, amount] : grant.resources) (*message.mutable_resources())[name] = amount;
   return message;
 }
 
@@ -132,6 +140,7 @@ GrantInfo FromMessage(const v1::Grant& message) {
   grant.address = message.address();
   grant.slots = std::min<std::uint32_t>(message.slots(), 65'536);
   grant.cpus_milli = std::min<std::uint32_t>(message.cpus_milli(), 65'536'000);
+  grant.resources = AmountsOf(message.resources());
   return grant;
 }
 

@@ -12,6 +12,7 @@ v1::PoolLoad ToMessage(const PoolLoad& load);
 PoolLoad FromMessage(const v1::PoolLoad& message);
 v1::PoolOffer ToMessage(const PoolOffer& offer);
 PoolOffer FromMessage(const v1::PoolOffer& message);
+Resources AmountsOf(const google::protobuf::Map<std::string, std::uint64_t>& message);
 v1::LeaseWant ToMessage(const LeaseWant& want);
 LeaseWant FromMessage(const v1::LeaseWant& message);
 v1::Grant ToMessage(const GrantInfo& grant);  // without its ticket

@@ -68,8 +68,11 @@ std::uint32_t PlacementCore::SlotsFor(const Pool& pool, const LeaseWant& want, s
   std::uint64_t slots = std::min<std::uint64_t>(most, Free(pool) / std::max<std::uint32_t>(want.cpus_milli, 1));
   for (const auto& [name, amount] : want.resources) {
     if (amount == 0) continue;
-    const auto lent = pool.lent.find(name);
-    const std::uint64_t used = lent == pool.lent.end() ? 0 : lent->second, has = pool.offer.resources.at(name);
+    const auto amount_of = [&name = name](const Resources& all) {
+      const auto found = all.find(name);
+      return found == all.end() ? 0 : found->second;
+    };
+    const std::uint64_t used = amount_of(pool.lent) + amount_of(pool.own), has = amount_of(pool.offer.resources);
     slots = std::min(slots, used < has ? (has - used) / amount : 0);
   }
   return static_cast<std::uint32_t>(slots);
@@ -152,6 +155,7 @@ void PlacementCore::Report(const std::string& id, const PoolReport& report, Time
       if (!held.contains(grant)) End(grant);
   }
   pools_[place].own_milli = report.own_milli;
+  pools_[place].own = report.own;
   Index(place);
   std::vector<std::uint64_t> jobs;
   for (const LeaseWant& want : report.wants) {
@@ -222,12 +226,12 @@ void PlacementCore::Make(const JobKey& key, Place lender, std::uint32_t slots, T
   Job& job = jobs_.at(key);
   Pool& pool = pools_[lender];
   Grant grant;
-  grant.info = {next_grant_++, key.second, pool.id, pool.incarnation, pool.offer.address, slots, job.want.cpus_milli};
+  grant.info = {next_grant_++, key.second,          pool.id,           pool.incarnation, pool.offer.address,
+                slots,         job.want.cpus_milli, job.want.resources};
   grant.borrower = key.first;
   grant.lender = lender;
-  grant.resources = job.want.resources;
   pool.lent_milli += std::uint64_t{slots} * job.want.cpus_milli;
-  for (const auto& [name, amount] : grant.resources) pool.lent[name] += amount * slots;
+  for (const auto& [name, amount] : grant.info.resources) pool.lent[name] += amount * slots;
   pool.lends.push_back(grant.info.id);
   pools_[key.first].borrowed.push_back(grant.info.id);
   job.has += slots;
@@ -253,6 +257,7 @@ void PlacementCore::Adopt(Place borrower, const GrantInfo& held) {
   grant.borrower = borrower;
   grant.lender = found->second;
   if (!limits_.bug_old_epoch_is_free) pool.lent_milli += std::uint64_t{held.slots} * held.cpus_milli;
+  for (const auto& [name, amount] : held.resources) pool.lent[name] += amount * held.slots;
   pool.lends.push_back(held.id);
   pools_[borrower].borrowed.push_back(held.id);
   Job& job = jobs_[{borrower, held.job}];
@@ -275,7 +280,7 @@ void PlacementCore::End(std::uint64_t id) {
   Pool& lender = pools_[grant.lender];
   const bool counted = !limits_.bug_old_epoch_is_free || id >> 40 == next_grant_ >> 40;
   if (counted) lender.lent_milli -= std::uint64_t{grant.info.slots} * grant.info.cpus_milli;
-  for (const auto& [name, amount] : grant.resources) lender.lent[name] -= amount * grant.info.slots;
+  for (const auto& [name, amount] : grant.info.resources) lender.lent[name] -= amount * grant.info.slots;
   Remove(&lender.lends, id);
   Remove(&pools_[grant.borrower].borrowed, id);
   const JobKey key{grant.borrower, grant.info.job};
@@ -342,25 +347,38 @@ void PlacementCore::Serve(Time now) {
 }
 
 // A job that has nothing, and has waited: from the richest the grant that it got last, if it keeps more than one slot.
+// Whether one slot fits once `grant`, which is on that pool, is over.
+bool PlacementCore::FitsWithout(const Pool& pool, const LeaseWant& want, const GrantInfo& grant) const {
+  Pool after = pool;
+  after.lent_milli -= std::min(after.lent_milli, std::uint64_t{grant.slots} * grant.cpus_milli);
+  for (const auto& [name, amount] : grant.resources)
+    after.lent[name] -= std::min(after.lent[name], amount * grant.slots);
+  return SlotsFor(after, want, 1) == 1;
+}
+
 void PlacementCore::TakeBack(Time now) {
   if (waiting_.empty() || limits_.bug_no_fairness) return;
   const Claim& first = *waiting_.begin();
   if (first.first.first > 0 || now - std::max(first.first.second, last_taken_) < limits_.revoke_after) return;
   last_taken_ = now;  // whether or not there is something: not at once again
-  const LeaseWant& want = jobs_.at(first.second).want;
-  const Job* richest = nullptr;
-  for (const auto& [key, job] : jobs_) {
-    if (job.grants.size() < 2 || key == first.second) continue;
-    if (!richest || job.has > richest->has) richest = &job;
-  }
-  if (!richest) return;
-  for (auto grant = richest->grants.rbegin(); grant != richest->grants.rend(); ++grant) {
-    const Place lender = grants_.at(*grant).lender;
-    if (!CouldFit(pools_[lender], want) || lender == first.second.first) continue;
-    const JobKey key = first.second;
-    End(*grant);
-    GrantTo(key, 1, now);
-    return;
+  // Of those that have nothing, the first that can be helped: what some want may be nowhere.
+  for (const Claim& claim : waiting_) {
+    const JobKey key = claim.second;
+    if (claim.first.first > 0 || now - claim.first.second < limits_.revoke_after) return;
+    const LeaseWant& want = jobs_.at(key).want;
+    const Job* richest = nullptr;
+    for (const auto& [other, job] : jobs_) {
+      if (job.grants.size() < 2 || other == key) continue;
+      if (!richest || job.has > richest->has) richest = &job;
+    }
+    if (!richest) return;
+    for (auto grant = richest->grants.rbegin(); grant != richest->grants.rend(); ++grant) {
+      const Grant& held = grants_.at(*grant);
+      if (held.lender == key.first || !FitsWithout(pools_[held.lender], want, held.info)) continue;
+      End(*grant);
+      GrantTo(key, 1, now);
+      return;
+    }
   }
 }
 
@@ -383,7 +401,7 @@ std::vector<std::uint64_t> PlacementCore::InfeasibleOf(const std::string& id) co
   if (found == places_.end()) return jobs;
   for (const std::uint64_t number : pools_[found->second].jobs) {
     const Job& job = jobs_.at({found->second, number});
-    if (job.want.slots == 0 || job.has > 0) continue;
+    if (job.want.slots == 0 || job.has > 0 || now_ - job.since < limits_.infeasible_after) continue;
     const bool anywhere = std::any_of(pools_.begin(), pools_.end(),
                                       [&](const Pool& pool) { return pool.up && CouldFit(pool, job.want); });
     if (!anywhere) jobs.push_back(number);

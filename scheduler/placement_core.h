@@ -43,6 +43,7 @@ struct GrantInfo {
   std::uint64_t lender_incarnation = 0;
   std::string address;  // where the lender takes relays
   std::uint32_t slots = 0, cpus_milli = 1000;
+  Resources resources = {};  // of each slot
   friend bool operator==(const GrantInfo&, const GrantInfo&) = default;
 };
 
@@ -58,6 +59,7 @@ struct PoolReport {
   std::uint64_t own_milli = 0;  // of its CPUs, what its own jobs use
   std::vector<LeaseWant> wants;
   std::vector<GrantInfo> held;
+  Resources own = {};  // of its custom resources, what its own jobs use
 };
 
 class PlacementCore {
@@ -65,7 +67,8 @@ class PlacementCore {
   struct Limits {
     std::size_t wants_per_pool = 256;
     std::size_t grants_per_pool = 1024;
-    Time revoke_after = 500'000'000;  // how long a job without any slot waits before another's is taken
+    Time revoke_after = 500'000'000;        // how long a job without any slot waits before another's is taken
+    Time infeasible_after = 2'000'000'000;  // pools may still be joining, or coming back to a restarted scheduler
     // Deliberate mistakes, for tests that must find them.
     bool bug_lost_answer_keeps_slots = false;
     bool bug_lender_death_keeps_grant = false;
@@ -84,7 +87,7 @@ class PlacementCore {
   std::vector<GrantInfo> GrantsOf(const std::string& pool) const;
   // Grants on it whose borrower was lost: what it still runs by them is over. The latest, in the order of their end.
   std::vector<std::uint64_t> VoidedOn(const std::string& pool) const;
-  // Jobs of the pool that want what no pool of the cluster has, busy or not.
+  // Jobs of the pool that have wanted for a while what no pool of the cluster has, busy or not.
   std::vector<std::uint64_t> InfeasibleOf(const std::string& pool) const;
   void Tick(Time now);
   Time NextDeadline() const;
@@ -107,7 +110,7 @@ class PlacementCore {
     bool up = false;
     PoolOffer offer;
     std::uint64_t own_milli = 0, lent_milli = 0;
-    Resources lent;
+    Resources own, lent;
     std::vector<std::uint64_t> borrowed, lends;  // grants
     std::vector<std::uint64_t> voided;
     std::vector<std::uint64_t> jobs;  // that want, as reported
@@ -117,7 +120,6 @@ class PlacementCore {
   struct Grant {
     GrantInfo info;
     Place borrower = kNowhere, lender = kNowhere;
-    Resources resources;
   };
   struct Job {
     LeaseWant want;
@@ -141,6 +143,7 @@ class PlacementCore {
   void End(std::uint64_t grant);
   void Wait(const JobKey& key, Time now);  // puts the job where its want says
   void TakeBack(Time now);
+  bool FitsWithout(const Pool& pool, const LeaseWant& want, const GrantInfo& grant) const;
   Place AddPlace(const std::string& pool);
 
   const Limits limits_;

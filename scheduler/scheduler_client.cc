@@ -139,6 +139,7 @@ CallStatus SchedulerClient::Heartbeat(const HeartbeatArrived& request, std::chro
   message.set_sequence(request.sequence);
   *message.mutable_load() = ToMessage(request.load);
   message.set_own_milli(request.report.own_milli);
+  for (const auto& [name, amount] : request.report.own) (*message.mutable_own_resources())[name] = amount;
   for (const LeaseWant& want : request.report.wants) *message.add_wants() = ToMessage(want);
   for (const GrantInfo& grant : request.report.held) *message.add_held() = ToMessage(grant);
   v1::HeartbeatReply reply;

@@ -69,6 +69,7 @@ class Door final : public v1::Scheduler::CallbackService {
     event.sequence = request->sequence();
     event.load = FromMessage(request->load());
     event.report.own_milli = request->own_milli();
+    event.report.own = AmountsOf(request->own_resources());
     for (const v1::LeaseWant& want : request->wants()) event.report.wants.push_back(FromMessage(want));
     for (const v1::Grant& grant : request->held()) event.report.held.push_back(FromMessage(grant));
     const std::string pool = event.pool_id;

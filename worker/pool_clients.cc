@@ -73,7 +73,8 @@ void PoolServer::Handle(Connection& connection, ClientMessage message, std::vect
                    connection.detach_request = request;
                    if (entry->role == wire::Role::kDriver) DriverGone(client, false);
                  },
-                 [&](const WantMessage& body) { Want(connection, body); },
+                 [&](const WantMessage& body) { sense = Want(connection, body); },
+                 [&](const ShapeMessage& body) { sense = NameShape(connection, body); },
                  [&](const ReturnWorkerMessage& body) { sense = Returned(connection, body); },
                  [&](const BlockedMessage& body) { sense = Blocked(connection, body.blocked); },
                  [&](const ParkedMessage&) { sense = Parked(connection, false); },
@@ -211,7 +212,7 @@ void PoolServer::Attached(Connection& connection) {
     Relay& relay = relays_.at(grant);
     relay.client = client;
     jobs_.at(job).relay_failures = 0;
-    Tell(lease::RelayReady{client, job, relay.grant.slots, relay.grant.cpus_milli});
+    Tell(lease::RelayReady{client, job, relay.grant.slots, relay.grant.cpus_milli, ShapeOfNumber(relay.grant.job)});
     if (relay.leaving) Tell(lease::RelayLeaving{client});
     return;
   }

@@ -26,6 +26,7 @@ std::unique_ptr<lease::LeaseCore> PoolServer::MakeLeases(std::uint32_t pairs) co
   lease::LeaseCore::Config config;
   config.slots = slots_;
   config.clustered = neighbours_ != nullptr;
+  config.has = options_.has;
   config.extra_workers_max = limits::kExtraWorkersMax;
   config.pairs_max = pairs;
   return std::make_unique<lease::LeaseCore>(config);
@@ -89,6 +90,9 @@ void PoolServer::OpenPair(const lease::OpenPair& pair) {
     const lease::ClientView& worker_view = leases_->clients().at(pair.worker);
     message.places = worker_view.places;
     message.cpus_milli = worker_view.places > 0 ? worker_view.cpus_milli : slots_ * 1000;
+    const auto& shapes = submitter->shapes;
+    message.shape =
+        static_cast<std::uint32_t>(std::find(shapes.begin(), shapes.end(), worker_view.shape) - shapes.begin());
     const int fd = control(pair.worker);
     Send(*submitter, Kind::kOpenOut, 0, message, {&fd, 1});
   }
@@ -97,13 +101,11 @@ void PoolServer::OpenPair(const lease::OpenPair& pair) {
 void PoolServer::RefuseWant(const lease::Refuse& refusal) {
   Connection* to = ConnectionOf(refusal.client);
   if (!to) return;
+  const auto numbered = std::find(to->shapes.begin(), to->shapes.end(), refusal.shape);
+  const auto shape = static_cast<std::uint32_t>(numbered - to->shapes.begin());
   switch (refusal.reason) {
     case lease::Reason::kInfeasible:
-      return Refuse(
-          *to, 0, wire::Refusal::kInfeasible,
-          "a task asks for more CPUs than " +
-              (neighbours_ ? std::string("any pool of the cluster has") : "this pool's " + std::to_string(slots_)) +
-              ": lower TaskOptions.cpus, or start a pool with more --workers");
+      return Refuse(*to, 0, wire::Refusal::kInfeasible, WhyInfeasible(refusal), shape);
     case lease::Reason::kSpawnFailed:
       return Refuse(*to, 0, wire::Refusal::kSpawnFailed,
                     "its processes ended before they were ready, several in a row; their error output says why" +
@@ -115,15 +117,58 @@ void PoolServer::RefuseWant(const lease::Refuse& refusal) {
           *to, 0, wire::Refusal::kLimit,
           "every worker waits inside Get and the pool may start no more than " +
               std::to_string(limits::kExtraWorkersMax) +
-              " beyond its slots: let fewer tasks wait for others at once, or give tasks the results that they "
-              "need as refs in their arguments, which are awaited before they start");
+              " beyond its slots, or what else they need is held by those that wait: let fewer tasks wait for others "
+              "at "
+              "once, or give tasks the results that they need as refs in their arguments, which are awaited before "
+              "they start",
+          shape);
   }
 }
 
-void PoolServer::Want(Connection& connection, const WantMessage& message) {
+std::string PoolServer::WhyInfeasible(const lease::Refuse& refusal) const {
+  const std::string who = neighbours_ ? "no pool of the cluster has" : "this pool does not have";
+  const lease::ClientView& client = leases_->clients().at(refusal.client);
+  const auto crew = leases_->crews().find({client.job, refusal.shape});
+  if (refusal.shape != 0 && crew != leases_->crews().end())
+    return "a task asks for " + FormatNeeds(crew->second.needs) + ", which " + who +
+           (options_.has.empty() ? "" : " (this one has " + FormatNeeds(options_.has) + ")") +
+           ": lower TaskOptions.resources, .labels or .cpus, or start a pool with --resources and --labels";
+  return "a task asks for more CPUs than " +
+         (neighbours_ ? std::string("any pool of the cluster has") : "this pool's " + std::to_string(slots_)) +
+         ": lower TaskOptions.cpus, or start a pool with more --workers";
+}
+
+// Shapes are numbered by each client for itself; the lease core numbers those of the job, equal needs alike.
+bool PoolServer::NameShape(Connection& connection, const ShapeMessage& message) {
+  const PoolCore::Client* client = core_->Find(connection.client);
+  if (message.shape != connection.shapes.size() || message.shape >= limits::kShapesMax) return false;
+  const auto job = jobs_.find(client->job);
+  if (job == jobs_.end()) return true;
+  std::vector<Needs>& shapes = job->second.shapes;
+  const auto found = std::find(shapes.begin(), shapes.end(), message.needs);
+  const auto shape = static_cast<lease::Shape>(found - shapes.begin());
+  if (found == shapes.end() && shapes.size() < limits::kJobShapesMax) {
+    shapes.push_back(message.needs);
+    Tell(lease::ShapeNamed{client->job, shape, message.needs});
+  }
+  connection.shapes.push_back(shape);
+  return true;
+}
+
+bool PoolServer::Want(Connection& connection, const WantMessage& message) {
+  if (message.shape >= connection.shapes.size()) return false;
+  const lease::Shape shape = connection.shapes[message.shape];
+  if (shape >= limits::kJobShapesMax) {
+    Refuse(connection, 0, wire::Refusal::kLimit,
+           "the tasks of one job may have " + std::to_string(limits::kJobShapesMax - 1) +
+               " different sets of resources and labels",
+           message.shape);
+    return true;
+  }
   Tell(lease::Want{connection.client, std::min<std::uint32_t>(message.workers, limits::kPairsMax),
                    std::max<std::uint32_t>(message.cpus_milli, 1),
-                   neighbours_ ? std::min<std::uint32_t>(message.elsewhere, limits::kPairsMax) : 0});
+                   neighbours_ ? std::min<std::uint32_t>(message.elsewhere, limits::kPairsMax) : 0, shape});
+  return true;
 }
 
 bool PoolServer::Returned(Connection& connection, const ReturnWorkerMessage& message) {

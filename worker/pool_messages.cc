@@ -108,7 +108,19 @@ std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes
     case Kind::kWant: {
       wire::Want want;
       fits = Read(bytes, false, &want);
-      if (fits) message.body = WantMessage{want.workers, want.cpus_milli, want.elsewhere};
+      if (fits) message.body = WantMessage{want.workers, want.cpus_milli, want.elsewhere, want.shape};
+      break;
+    }
+    case Kind::kShape: {
+      wire::Shape shape;
+      ShapeMessage body;
+      fits = Read(bytes, true, &shape);
+      if (!fits) break;
+      const auto tail = bytes.subspan(sizeof shape);
+      body.shape = shape.shape;
+      fits = ParseNeeds({reinterpret_cast<const char*>(tail.data()), tail.size()}, &body.needs).empty() &&
+             !body.needs.empty();
+      if (fits) message.body = std::move(body);
       break;
     }
     case Kind::kReturnWorker: {

@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/needs.h"
 #include "proto/local_wire.h"
 
 namespace sheaf {
@@ -41,7 +42,11 @@ struct DropSegmentMessage {
   std::uint32_t segment;
 };
 struct WantMessage {
-  std::uint32_t workers, cpus_milli, elsewhere;
+  std::uint32_t workers, cpus_milli, elsewhere, shape;
+};
+struct ShapeMessage {
+  std::uint32_t shape;
+  Needs needs;
 };
 struct ReturnWorkerMessage {
   std::uint32_t worker, own_region;
@@ -69,8 +74,9 @@ struct DetachMessage {};
 struct ClientMessage {
   std::uint64_t request = 0;
   std::variant<AttachMessage, AttachedMessage, MakeSegmentMessage, SegmentMappedMessage, OpenSegmentMessage,
-               DropSegmentMessage, WantMessage, ReturnWorkerMessage, BlockedMessage, GoneAckMessage, StartCallMessage,
-               AdmitMessage, ParkedMessage, AsksMessage, ReleasedMessage, StatusMessage, StopMessage, DetachMessage>
+               DropSegmentMessage, WantMessage, ShapeMessage, ReturnWorkerMessage, BlockedMessage, GoneAckMessage,
+               StartCallMessage, AdmitMessage, ParkedMessage, AsksMessage, ReleasedMessage, StatusMessage, StopMessage,
+               DetachMessage>
       body;
 };
 

@@ -24,6 +24,7 @@ std::vector<std::string> PoolArguments(const PoolOptions& options) {
   add("--driver-fd", std::to_string(options.driver_fd));
   add("--supervisor-fd", std::to_string(options.supervisor_fd));
   add("--drain-ms", std::to_string(options.drain_ms));
+  if (!options.has.empty()) add("--has", FormatNeeds(options.has));
   if (!options.socket_path.empty()) add("--socket", options.socket_path);
   if (!options.pool_id.empty()) add("--pool-id", options.pool_id);
   if (!options.scheduler.empty()) add("--scheduler", options.scheduler);
@@ -53,6 +54,8 @@ bool ParsePoolArguments(const std::vector<std::string>& arguments, PoolOptions* 
       good = ParseNumber(value, &options->supervisor_fd);
     } else if (flag == "--drain-ms") {
       good = ParseNumber(value, &options->drain_ms);
+    } else if (flag == "--has") {
+      good = ParseNeeds(value, &options->has).empty();
     } else if (flag == "--socket") {
       options->socket_path = value;
     } else if (flag == "--pool-id") {
@@ -72,7 +75,7 @@ bool ParsePoolArguments(const std::vector<std::string>& arguments, PoolOptions* 
       return false;
     }
     if (!good) {
-      *reason = flag + " wants a number, not '" + value + "'";
+      *reason = flag + ": '" + value + "' is not what it wants";
       return false;
     }
   }

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/needs.h"
+
 namespace sheaf {
 
 struct PoolOptions {
@@ -22,6 +24,7 @@ struct PoolOptions {
   std::string token_file;         // an invitation, for the first time
   int driver_fd = -1;             // embedded: the socket of the one driver; the pool ends with it
   int supervisor_fd = -1;         // set by the supervisor
+  Needs has;                      // custom resources and labels of this machine
   int drain_ms = 10'000;          // how long running tasks may take once the pool was asked to stop
 };
 

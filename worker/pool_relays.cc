@@ -177,18 +177,25 @@ void PoolServer::TakeNews() {
     if (spawn.kind == Spawn::Kind::kFar && std::find(voided.begin(), voided.end(), spawn.grant) != voided.end())
       Kill(spawn);
   }
-  for (const std::uint64_t job : news->infeasible) {
+  for (const std::uint64_t number : news->infeasible) {
+    const lease::CrewKey crew{JobOfNumber(number), ShapeOfNumber(number)};
+    const auto view = leases_->crews().find(crew);
+    if (view == leases_->crews().end()) continue;
     for (const auto& [id, client] : leases_->clients()) {
-      if (client.job != job || client.elsewhere == 0 || client.cpus_milli <= std::uint64_t{slots_} * 1000) continue;
-      RefuseWant({id, lease::Reason::kInfeasible});
+      const auto wish = client.job == crew.first ? client.wishes.find(crew.second) : client.wishes.end();
+      if (wish == client.wishes.end()) continue;
+      // One CPU is what every pool with workers has: none has joined yet.
+      if (view->second.fits && wish->second.cpus_milli <= std::max<std::uint64_t>(slots_, 1) * 1000) continue;
+      RefuseWant({id, lease::Reason::kInfeasible, crew.second});
     }
   }
 }
 
 void PoolServer::StartNear(const Neighbours::Granted& granted) {
-  const auto job = jobs_.find(static_cast<ClientId>(granted.grant.job));
+  const lease::Shape shape = ShapeOfNumber(granted.grant.job);
+  const auto job = jobs_.find(JobOfNumber(granted.grant.job));
   if (job == jobs_.end() || job->second.over || stopping_ || job->second.relays_again > now_ ||
-      leases_->Elsewhere(job->first) == 0)
+      leases_->Elsewhere({job->first, shape}) == 0)
     return;  // not held, so it goes back
   const PoolCore::Client* driver = core_->Find(job->first);
   if (!driver) return;
@@ -196,6 +203,9 @@ void PoolServer::StartNear(const Neighbours::Granted& granted) {
   std::vector<std::string> arguments{"sheaf", "internal-relay", "near"};
   arguments.insert(arguments.end(), description.arguments.begin(), description.arguments.end());
   description.arguments = std::move(arguments);
+  const std::string needs = std::string(relay::kNeedsEnvironment) + "=";
+  std::erase_if(description.environment, [&](const std::string& text) { return text.starts_with(needs); });
+  if (shape != 0) description.environment.push_back(needs + FormatNeeds(job->second.shapes[shape]));
   char identity[4 * 17 + 1];
   std::snprintf(identity, sizeof identity, "%llx %llx %llx %llx", static_cast<unsigned long long>(driver->build[0]),
                 static_cast<unsigned long long>(driver->build[1]), static_cast<unsigned long long>(driver->build[2]),
@@ -261,7 +271,8 @@ bool PoolServer::RenewParked(const Neighbours::Granted& granted) {
   });
   if (found == relays_.end()) return false;
   Connection* to = ConnectionOf(found->second.client);
-  const bool wanted = found->second.asks || leases_->Elsewhere(static_cast<ClientId>(granted.grant.job)) > 0;
+  const bool wanted =
+      found->second.asks || leases_->Elsewhere({JobOfNumber(granted.grant.job), ShapeOfNumber(granted.grant.job)}) > 0;
   if (!to || !wanted || stopping_) return false;
   auto node = relays_.extract(found);
   node.key() = granted.grant.id;
@@ -275,10 +286,10 @@ bool PoolServer::RenewParked(const Neighbours::Granted& granted) {
   return true;
 }
 
-std::uint32_t PoolServer::AskedByParked(ClientId job) const {
+std::uint32_t PoolServer::AskedByParked(std::uint64_t number) const {
   std::uint32_t slots = 0;
   for (const auto& [id, relay] : relays_)
-    if (relay.grant.job == job && relay.asks && !relay.leaving) slots += relay.grant.slots;
+    if (relay.grant.job == number && relay.asks && !relay.leaving) slots += relay.grant.slots;
   return slots;
 }
 
@@ -335,6 +346,8 @@ void PoolServer::Admit(Connection& connection, std::uint64_t request, const Admi
 scheduler::PoolOffer PoolServer::Offer() const {
   scheduler::PoolOffer offer;
   offer.cpus_milli = std::uint64_t{slots_} * 1000;
+  offer.resources = options_.has.resources;
+  offer.labels = options_.has.labels;
   offer.address = relay_address_;
   return offer;
 }
@@ -342,23 +355,53 @@ scheduler::PoolOffer PoolServer::Offer() const {
 scheduler::PoolReport PoolServer::Report() const {
   scheduler::PoolReport report;
   for (const auto& [id, job] : jobs_) {
-    if (job.twin_of == 0) report.own_milli += std::uint64_t{leases_->Running(id)} * leases_->Width(id);
-    std::uint64_t wanted = job.over || job.relays_again > now_ ? 0 : leases_->Elsewhere(id);
-    if (!job.over) wanted = std::max<std::uint64_t>(wanted, AskedByParked(id));
-    if (wanted == 0) continue;
-    scheduler::LeaseWant want;
-    want.job = id;
-    want.slots = static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, limits::kPairsMax));
-    want.cpus_milli = leases_->Width(id);
-    // Where a parked relay leads to is as good as where the arguments are.
-    for (const auto& [grant, relay] : relays_)
-      if (relay.grant.job == id && relay.parked_since != INT64_MAX && !relay.leaving)
-        want.bytes.emplace_back(relay.grant.lender, 1);
-    report.wants.push_back(std::move(want));
+    if (job.twin_of == 0) {
+      report.own_milli += leases_->OccupiedMilli(id);
+      for (const auto& [name, amount] : options_.has.resources)
+        if (const std::uint64_t held = leases_->Held(name, id)) report.own[name] += held;
+    }
+    if (job.over) continue;
+    for (lease::Shape shape = 0; shape < job.shapes.size(); ++shape) {
+      const std::uint64_t number = NumberOf(id, shape);
+      std::uint64_t wanted = job.relays_again > now_ ? 0 : leases_->Elsewhere({id, shape});
+      wanted = std::max<std::uint64_t>(wanted, AskedByParked(number));
+      // A twin was sent here: what this machine lacks for it is not sought elsewhere.
+      if (wanted == 0 || (job.twin_of != 0 && shape != 0)) continue;
+      scheduler::LeaseWant want;
+      want.job = number;
+      want.slots = static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, limits::kPairsMax));
+      want.cpus_milli = leases_->Width({id, shape});
+      want.resources = job.shapes[shape].resources;
+      want.labels = job.shapes[shape].labels;
+      // Where a parked relay leads to is as good as where the arguments are.
+      for (const auto& [grant, relay] : relays_)
+        if (relay.grant.job == number && relay.parked_since != INT64_MAX && !relay.leaving)
+          want.bytes.emplace_back(relay.grant.lender, 1);
+      report.wants.push_back(std::move(want));
+    }
   }
   for (const auto& [id, relay] : relays_)
     if (!relay.leaving && relay.parked_since == INT64_MAX) report.held.push_back(relay.grant);
   return report;
+}
+
+// Of one shape of a job: those that it has not wanted for a while.
+void PoolServer::ParkIdleRelays(std::uint64_t number, Job* job) {
+  const lease::Shape shape = ShapeOfNumber(number);
+  const bool wanted = !job->over && leases_->Elsewhere({JobOfNumber(number), shape}) > 0;
+  const bool has = std::any_of(relays_.begin(), relays_.end(), [&](const auto& relay) {
+    return relay.second.grant.job == number && !relay.second.leaving && relay.second.parked_since == INT64_MAX;
+  });
+  if (wanted || !has) {
+    job->relays_idle_since.erase(shape);
+    return;
+  }
+  const auto [since, fresh] = job->relays_idle_since.try_emplace(shape, now_);
+  if (now_ - since->second < kRelayIdle) return;
+  job->relays_idle_since.erase(since);
+  for (auto& [grant, relay] : relays_)
+    if (relay.grant.job == number && relay.parked_since == INT64_MAX)
+      relay.client ? ParkRelay(relay) : LeaveRelay(relay);
 }
 
 void PoolServer::TendRelays() {
@@ -369,25 +412,13 @@ void PoolServer::TendRelays() {
     });
     if (!busy || now_ >= drain_until_) BeginStop(false);
   }
-  for (auto& [id, job] : jobs_) {
-    const bool wanted = !job.over && leases_->Elsewhere(id) > 0;
-    const bool has = std::any_of(relays_.begin(), relays_.end(), [&](const auto& relay) {
-      return relay.second.grant.job == id && !relay.second.leaving && relay.second.parked_since == INT64_MAX;
-    });
-    if (wanted || !has) {
-      job.relays_idle_since = INT64_MAX;
-      continue;
-    }
-    if (job.relays_idle_since == INT64_MAX) job.relays_idle_since = now_;
-    if (now_ - job.relays_idle_since < kRelayIdle) continue;
-    for (auto& [grant, relay] : relays_)
-      if (relay.grant.job == id && relay.parked_since == INT64_MAX) relay.client ? ParkRelay(relay) : LeaveRelay(relay);
-    job.relays_idle_since = INT64_MAX;
-  }
+  for (auto& [id, job] : jobs_)
+    for (lease::Shape shape = 0; shape < job.shapes.size(); ++shape) ParkIdleRelays(NumberOf(id, shape), &job);
   for (auto& [id, relay] : relays_) {
-    const auto job = jobs_.find(static_cast<ClientId>(relay.grant.job));
+    const auto job = jobs_.find(JobOfNumber(relay.grant.job));
     // Or too narrow for what waits: the next grant is as wide.
-    if (job == jobs_.end() || job->second.over || relay.grant.cpus_milli < leases_->Width(job->first) ||
+    if (job == jobs_.end() || job->second.over ||
+        relay.grant.cpus_milli < leases_->Width({job->first, ShapeOfNumber(relay.grant.job)}) ||
         (relay.parked_since != INT64_MAX && now_ - relay.parked_since > kParkedMax))
       LeaveRelay(relay);
   }
@@ -398,12 +429,15 @@ void PoolServer::TendRelays() {
   scheduler::PoolReport report = Report();
   std::vector<std::uint64_t> held;
   for (const scheduler::GrantInfo& grant : report.held) held.push_back(grant.id);
-  if (report.wants == reported_wants_ && held == reported_held_ && report.own_milli == reported_own_) return;
+  if (report.wants == reported_wants_ && held == reported_held_ && report.own_milli == reported_own_ &&
+      report.own == reported_own_resources_)
+    return;
   // What its own jobs use may wait for the next heartbeat; it changes with every task that waits.
   const bool urgent = report.wants != reported_wants_ || held != reported_held_;
   reported_wants_ = std::move(report.wants);
   reported_held_ = std::move(held);
   reported_own_ = report.own_milli;
+  reported_own_resources_ = std::move(report.own);
   if (urgent && on_view_) on_view_(View());
 }
 

@@ -268,8 +268,9 @@ void PoolServer::WatchWritable(Connection& connection) {
   connection.writable_watched = wanted;
 }
 
-void PoolServer::Refuse(Connection& connection, std::uint64_t request, wire::Refusal why, std::string_view text) {
-  Send(connection, wire::Kind::kRefused, request, wire::Refused{{}, why, 0}, {}, text.substr(0, 4096));
+void PoolServer::Refuse(Connection& connection, std::uint64_t request, wire::Refusal why, std::string_view text,
+                        std::uint32_t shape) {
+  Send(connection, wire::Kind::kRefused, request, wire::Refused{{}, why, shape}, {}, text.substr(0, 4096));
 }
 
 // Ends a connection because of what the peer did. A worker dies for it, a driver loses its job.
@@ -313,7 +314,7 @@ PoolServer::Now PoolServer::NextDeadline() const {
   }
   for (const auto& [client, memory] : memory_) next = std::min(next, memory.kill_at);
   for (const auto& [driver, job] : jobs_) {
-    if (job.relays_idle_since != INT64_MAX) next = std::min(next, job.relays_idle_since + kRelayIdle);
+    for (const auto& [shape, since] : job.relays_idle_since) next = std::min(next, since + kRelayIdle);
     if (job.relays_again > now_) next = std::min(next, job.relays_again);
   }
   return on_view_ ? std::min(next, view_at_) : next;

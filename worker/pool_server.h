@@ -86,6 +86,7 @@ class PoolServer {
     bool writable_watched = false;
     std::optional<ClientMessage> early;  // a worker's attach that came before the supervisor named its pid
     std::uint64_t detach_request = 0;
+    std::vector<lease::Shape> shapes{0};  // the job's number for each that the client has named
   };
   struct SegmentFds {
     Fd writable;  // until sealed
@@ -105,12 +106,13 @@ class PoolServer {
     JobDescription description;
     Fd executable, standard_output, standard_error;
     std::string program;
+    std::vector<Needs> shapes{{}};                    // by the job's number; 0 needs nothing
     std::vector<std::vector<std::byte>> start_calls;  // whole kRunStart packets
     std::uint64_t executed_before = 0;                // by workers that are gone
     bool over = false;
     bool driver_died = false;
     std::uint64_t twin_of = 0;  // the grant by which another pool runs it here; 0: a job of this machine
-    Now relays_idle_since = INT64_MAX;
+    std::map<lease::Shape, Now> relays_idle_since;
     Now relays_again = 0;  // after a relay that failed: not before
     std::uint32_t relay_failures = 0;
   };
@@ -164,7 +166,8 @@ class PoolServer {
   template <typename T>
   void Send(Connection& connection, wire::Kind kind, std::uint64_t request, T message, std::span<const int> fds = {},
             std::string_view tail = {});
-  void Refuse(Connection& connection, std::uint64_t request, wire::Refusal why, std::string_view text);
+  void Refuse(Connection& connection, std::uint64_t request, wire::Refusal why, std::string_view text,
+              std::uint32_t shape = 0);
 
   // ---- pool_clients.cc
   void Handle(Connection& connection, ClientMessage message, std::vector<Fd> fds);
@@ -198,7 +201,9 @@ class PoolServer {
   void SpawnWorker(std::uint32_t spawn, ClientId job);
   void OpenPair(const lease::OpenPair& pair);
   void RefuseWant(const lease::Refuse& refusal);
-  void Want(Connection& connection, const WantMessage& message);
+  std::string WhyInfeasible(const lease::Refuse& refusal) const;
+  bool NameShape(Connection& connection, const ShapeMessage& message);
+  bool Want(Connection& connection, const WantMessage& message);
   bool Returned(Connection& connection, const ReturnWorkerMessage& message);
   bool Blocked(Connection& connection, bool blocked);
   void ReadSupervisor();
@@ -217,13 +222,18 @@ class PoolServer {
   void AcceptRelays();
   void TakeNews();
   void StartNear(const Neighbours::Granted& granted);
+  // The scheduler hears of each shape of a job as of a job of its own.
+  static std::uint64_t NumberOf(ClientId job, lease::Shape shape) { return std::uint64_t{shape} << 32 | job; }
+  static ClientId JobOfNumber(std::uint64_t number) { return static_cast<ClientId>(number); }
+  static lease::Shape ShapeOfNumber(std::uint64_t number) { return static_cast<lease::Shape>(number >> 32); }
   bool SpawnRelay(Spawn entry, const JobDescription& description, const int (&fds)[3]);
   void LeaveRelay(Relay& relay);
   void ParkRelay(const Relay& relay);
   bool Parked(Connection& connection, bool asks);
   bool Released(Connection& connection);
   bool RenewParked(const Neighbours::Granted& granted);
-  std::uint32_t AskedByParked(ClientId job) const;
+  std::uint32_t AskedByParked(std::uint64_t number) const;
+  void ParkIdleRelays(std::uint64_t number, Job* job);
   void RelayEnded(const Spawn& spawn, bool was_ready);
   void Admit(Connection& connection, std::uint64_t request, const AdmitMessage& message);
   scheduler::PoolOffer Offer() const;
@@ -275,6 +285,7 @@ class PoolServer {
   std::vector<scheduler::LeaseWant> reported_wants_;
   std::vector<std::uint64_t> reported_held_;
   std::uint64_t reported_own_ = 0;
+  scheduler::Resources reported_own_resources_;
 };
 
 }  // namespace sheaf

@@ -55,14 +55,25 @@ class Cluster {
     scheduler_->Wait();
   }
 
-  void StartPool(const std::string& id, int workers) {
+  void StartPool(const std::string& id, int workers, const std::vector<std::string>& more = {}) {
     Bury(id);
-    const char* sheaf = std::getenv("SHEAF_BIN");
-    pools_.emplace(id, std::make_unique<cli::Child>(
-                           std::vector<std::string>{sheaf, "pool", "start", "--workers", std::to_string(workers),
-                                                    "--id", id, "--store", "1GiB", "--scheduler", address_, "--socket",
-                                                    SocketOf(id), "--drain", "1"},
-                           environment_));
+    std::vector<std::string> command{std::getenv("SHEAF_BIN"),
+                                     "pool",
+                                     "start",
+                                     "--workers",
+                                     std::to_string(workers),
+                                     "--id",
+                                     id,
+                                     "--store",
+                                     "1GiB",
+                                     "--scheduler",
+                                     address_,
+                                     "--socket",
+                                     SocketOf(id),
+                                     "--drain",
+                                     "1"};
+    command.insert(command.end(), more.begin(), more.end());
+    pools_.emplace(id, std::make_unique<cli::Child>(command, environment_));
     const std::string ready = pools_.at(id)->Line();
     ASSERT_NE(ready.find("sheaf pool ready"), std::string::npos) << ready << pools_.at(id)->Errors();
     processes_[id] = static_cast<int>(syscall(SYS_pidfd_open, PoolOf(id), 0));

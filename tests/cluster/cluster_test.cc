@@ -23,6 +23,7 @@ using sheaf::Remote;
 int Square(int x) { return x * x; }
 int Add(int a, int b) { return a + b; }
 int Pid() { return getpid(); }
+int Supervisor() { return getppid(); }
 int Slow(int x) {
   usleep(200);
   return x;
@@ -75,8 +76,8 @@ class ClusterTest : public ::testing::Test {
  protected:
   void SetUp() override {
     cluster_.StartPool("near", 0);
-    cluster_.StartPool("far-a", 2);
-    cluster_.StartPool("far-b", 2);
+    cluster_.StartPool("far-a", 2, {"--resources", "gpu=1", "--labels", "where=a"});
+    cluster_.StartPool("far-b", 2, {"--labels", "where=b"});
     if (HasFatalFailure()) return;
     setenv("SHEAF_ADDRESS", cluster_.SocketOf("near").c_str(), 1);
     int argc = 1;
@@ -96,6 +97,26 @@ TEST_F(ClusterTest, RunsTasksThatNoLocalWorkerCould) {
   for (int i = 0; i < 2000; ++i) refs.push_back(Remote<Square>(i));
   for (int i = 0; i < 2000; ++i) ASSERT_EQ(refs[static_cast<std::size_t>(i)].Get(), i * i);
   EXPECT_NE(Remote<Pid>().Get(), getpid());
+}
+
+TEST_F(ClusterTest, SendsTasksToTheMachineThatHasWhatTheyNeed) {
+  std::vector<ObjectRef<int>> gpus, there;
+  for (int i = 0; i < 40; ++i) gpus.push_back(sheaf::Task<Supervisor>({.resources = {{"gpu", 0.5}}}).Remote());
+  for (int i = 0; i < 40; ++i) there.push_back(sheaf::Task<Supervisor>({.labels = {{"where", "b"}}}).Remote());
+  for (auto& ref : gpus) EXPECT_EQ(ref.Get(), cluster_.SupervisorOf("far-a"));
+  for (auto& ref : there) EXPECT_EQ(ref.Get(), cluster_.SupervisorOf("far-b"));
+  EXPECT_EQ(Remote<Square>(7).Get(), 49);
+  EXPECT_THROW(sheaf::Task<Supervisor>({.resources = {{"gpu", 2}}}).Remote().Get(), sheaf::InfeasibleError);
+  EXPECT_THROW(sheaf::Task<Supervisor>({.labels = {{"where", "c"}}}).Remote().Get(), sheaf::InfeasibleError);
+}
+
+TEST_F(ClusterTest, PassesValuesBetweenMachinesThatHaveDifferentThings) {
+  ObjectRef<int> sum = Remote<Add>(0, 0);
+  for (int i = 1; i <= 60; ++i) {
+    sum = sheaf::Task<Add>({.resources = {{"gpu", 1}}}).Remote(sum, i);
+    sum = sheaf::Task<Add>({.labels = {{"where", "b"}}}).Remote(sum, i);
+  }
+  EXPECT_EQ(sum.Get(), 3660);
 }
 
 TEST_F(ClusterTest, KeepsChainsAndTreesRight) {

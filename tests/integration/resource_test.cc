@@ -128,4 +128,104 @@ TEST_F(Resources, MoreWaitingTasksThanThereMayBeWorkersEndInALimitError) {
   EXPECT_EQ(Remote<Deep>(3).Get(), 3);
 }
 
+// ---- custom resources and labels
+
+int AddOne(int x) { return x + 1; }
+int GetChild(int x) { return Task<AddOne>({.resources = {{"gpu", 1}}}).Remote(x).Get(); }
+int GetPlainChild(int x) { return Remote<AddOne>(x).Get(); }
+
+int DieOnce() { _exit(3); }
+
+class CustomResources : public testing::Test {
+ protected:
+  void SetUp() override {
+    setenv("SHEAF_WORKERS", "3", 1);
+    setenv("SHEAF_RESOURCES", "gpu=1,zone:a", 1);
+    sheaf::Init();
+  }
+  void TearDown() override {
+    sheaf::Shutdown();
+    unsetenv("SHEAF_WORKERS");
+    unsetenv("SHEAF_RESOURCES");
+  }
+};
+
+TEST_F(CustomResources, TasksThatNeedTheOnlyGpuRunOneAfterTheOtherAndOthersBesideThem) {
+  const BoardFile alone, beside;
+  std::vector<ObjectRef<int>> gpus, others;
+  for (int i = 0; i < 6; ++i) gpus.push_back(Task<Alone>({.resources = {{"gpu", 1}}}).Remote(alone.path(), 3));
+  for (int i = 0; i < 2; ++i) others.push_back(Remote<Together>(beside.path(), 2));
+  for (auto& ref : gpus) EXPECT_EQ(ref.Get(), 1);
+  for (auto& ref : others) EXPECT_EQ(ref.Get(), 2);
+}
+
+TEST_F(CustomResources, FractionsShareAResource) {
+  const BoardFile board;
+  std::vector<ObjectRef<int>> halves;
+  for (int i = 0; i < 2; ++i) halves.push_back(Task<Together>({.resources = {{"gpu", 0.5}}}).Remote(board.path(), 2));
+  for (auto& ref : halves) EXPECT_EQ(ref.Get(), 2);
+}
+
+TEST_F(CustomResources, WhatTheMachineHasNotIsInfeasibleAndTheRestGoesOn) {
+  const ObjectRef<int> most = Task<AddOne>({.resources = {{"gpu", 1.001}}}).Remote(1);
+  const ObjectRef<int> other = Task<AddOne>({.resources = {{"tpu", 1}}}).Remote(1);
+  const ObjectRef<int> there = Task<AddOne>({.labels = {{"zone", "b"}}}).Remote(1);
+  const ObjectRef<int> here = Task<AddOne>({.resources = {{"gpu", 1}}, .labels = {{"zone", "a"}}}).Remote(1);
+  for (const auto& ref : {most, other, there}) {
+    try {
+      ref.Get();
+      FAIL() << "nothing here has that";
+    } catch (const sheaf::InfeasibleError& error) {
+      EXPECT_NE(std::string(error.what()).find("gpu=1,zone:a"), std::string::npos) << error.what();
+    }
+  }
+  EXPECT_EQ(here.Get(), 2);
+  EXPECT_EQ(Remote<AddOne>(1).Get(), 2);
+}
+
+TEST_F(CustomResources, AChainGoesFromOneKindOfWorkerToTheOther) {
+  ObjectRef<int> sum = Remote<AddOne>(0);
+  for (int i = 0; i < 100; ++i) {
+    sum = Task<AddOne>({.resources = {{"gpu", 1}}}).Remote(sum);
+    sum = Remote<AddOne>(sum);
+  }
+  EXPECT_EQ(sum.Get(), 201);
+  // And many at once, each step submitted for all before the next.
+  std::vector<ObjectRef<int>> wide;
+  for (int i = 0; i < 300; ++i) wide.push_back(Remote<AddOne>(i));
+  for (auto& ref : wide) ref = Task<AddOne>({.resources = {{"gpu", 0.25}}}).Remote(ref);
+  for (auto& ref : wide) ref = Remote<AddOne>(ref);
+  for (int i = 0; i < 300; ++i) EXPECT_EQ(wide[static_cast<std::size_t>(i)].Get(), i + 3);
+}
+
+TEST_F(CustomResources, ChildrenAreRunByWorkersThatHaveWhatTheyNeed) {
+  std::vector<ObjectRef<int>> outer;
+  for (int i = 0; i < 8; ++i) outer.push_back(Remote<GetChild>(i));
+  for (int i = 0; i < 8; ++i) EXPECT_EQ(outer[static_cast<std::size_t>(i)].Get(), i + 1);
+  outer.clear();
+  for (int i = 0; i < 8; ++i) outer.push_back(Task<GetPlainChild>({.resources = {{"gpu", 1}}}).Remote(i));
+  for (int i = 0; i < 8; ++i) EXPECT_EQ(outer[static_cast<std::size_t>(i)].Get(), i + 1);
+}
+
+TEST_F(CustomResources, AWorkerThatDiesGivesItsResourceBack) {
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_THROW(Task<DieOnce>({.retries = 0, .resources = {{"gpu", 1}}}).Remote().Get(), sheaf::WorkerDiedError);
+    EXPECT_EQ(Task<AddOne>({.resources = {{"gpu", 1}}}).Remote(i).Get(), i + 1);
+  }
+}
+
+TEST_F(CustomResources, NamesAndAmountsThatCannotBeAreRefusedAtOnce) {
+  EXPECT_THROW(Task<AddOne>({.resources = {{"g pu", 1}}}), sheaf::Error);
+  EXPECT_THROW(Task<AddOne>({.resources = {{"gpu", 0}}}), sheaf::Error);
+  EXPECT_THROW(Task<AddOne>({.resources = {{"gpu", -1}}}), sheaf::Error);
+  EXPECT_THROW(Task<AddOne>({.resources = {{"gpu", 1e300}}}), sheaf::Error);
+  EXPECT_THROW(Task<AddOne>({.labels = {{"zone", ""}}}), sheaf::Error);
+}
+
+TEST_F(CustomResources, MoreDifferentNeedsThanAProcessMayHaveEndInALimitError) {
+  for (int i = 1; i <= 15; ++i) EXPECT_EQ(Task<AddOne>({.resources = {{"gpu", i / 1000.0}}}).Remote(i).Get(), i + 1);
+  EXPECT_THROW(Task<AddOne>({.resources = {{"gpu", 0.5}}}).Remote(1), sheaf::LimitError);
+  EXPECT_EQ(Task<AddOne>({.resources = {{"gpu", 0.003}}}).Remote(1).Get(), 2);
+}
+
 }  // namespace

@@ -29,10 +29,12 @@ constexpr std::int64_t kMomentNanos = 30'000, kAwaitNanos = 150'000, kSpinNanos 
 
 }  // namespace
 
-FarHalf::FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, std::string pki, std::string peer)
+FarHalf::FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, std::string pki, std::string peer,
+                 std::string needs)
     : context_(context),
       stream_(stream),
       peer_(std::move(peer)),
+      needs_(std::move(needs)),
       offers_(context, desk),
       fetcher_(context, desk, std::move(pki)) {
   context_.submitter().stay_here = true;
@@ -102,6 +104,7 @@ bool FarHalf::TakePush(const Head& head) {
   detail::SubmitOptions options;
   options.cpus = std::max<std::uint32_t>(push.cpus_milli, 1) / 1000.0;
   options.retries = static_cast<int>(std::min<std::uint32_t>(push.retries, 32767));
+  options.needs = needs_;
   options.attempt = static_cast<int>(std::clamp<std::uint32_t>(push.attempt, 1, 65535));
   try {
     const RefCore ref = context_.submitter().Submit(push.function, push.digest, arguments, options);

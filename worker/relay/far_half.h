@@ -22,7 +22,9 @@ namespace sheaf::relay {
 class FarHalf {
  public:
   // `peer`: the other pool's id, as its certificate says; empty in the clear.
-  FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, std::string pki, std::string peer);
+  // `needs`: of each task, besides CPUs.
+  FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, std::string pki, std::string peer,
+          std::string needs);
 
   void ReadLoop();                    // the reader's thread; ends the process when the stream is over
   void OutputLoop(int out, int err);  // descriptors of pipes that the workers write to
@@ -48,7 +50,7 @@ class FarHalf {
 
   runtime::Context& context_;
   Stream& stream_;
-  const std::string peer_;
+  const std::string peer_, needs_;
   bool parked_ = false;  // the reader's: without a grant, nothing is submitted
   Names names_{false};
   std::mutex send_;

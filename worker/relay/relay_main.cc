@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/needs.h"
 #include "base/packet_socket.h"
 #include "proto/local_wire.h"
 #include "runtime/context.h"
@@ -211,6 +212,25 @@ std::string DirectoryFor(const std::string& wanted, const std::string& cache) {
   return mkdtemp(made.data()) ? made : "/";
 }
 
+// Takes a variable out of a description: the directory, `arguments` strings, `environment` strings. Empty: there is none.
+std::string TakeVariable(std::string_view name, std::string* description, const Hello& hello,
+                         std::uint32_t* environment) {
+  std::size_t at = 0;
+  for (std::uint64_t passed = 0; passed < std::uint64_t{hello.arguments} + 1 && at < description->size(); ++passed)
+    at = std::min(description->find('\0', at), description->size() - 1) + 1;
+  while (at < description->size()) {
+    const std::size_t end = std::min(description->find('\0', at), description->size() - 1);
+    const std::string text = description->substr(at, end - at);
+    if (text.starts_with(name) && text.size() > name.size() && text[name.size()] == '=') {
+      description->erase(at, end + 1 - at);
+      --*environment;
+      return text.substr(name.size() + 1);
+    }
+    at = end + 1;
+  }
+  return {};
+}
+
 int RunFar() {
   const std::uint32_t spawn = TakeSpawnNumber();
   fcntl(kRelayFd, F_SETFL, fcntl(kRelayFd, F_GETFL) & ~O_NONBLOCK);
@@ -236,7 +256,7 @@ int RunFar() {
     return read;
   };
   const std::string ticket = text(hello.ticket_bytes);
-  const std::string description = text(hello.description_bytes);
+  std::string description = text(hello.description_bytes);
   if (hello.version != kVersion)
     RefuseAndEnd(stream, "it speaks version " + std::to_string(hello.version) + " of the relays' protocol, this pool " +
                              std::to_string(kVersion) + ": use the same release of sheaf on all machines");
@@ -265,6 +285,8 @@ int RunFar() {
   program.standard_error = err[1];
   program.arguments = hello.arguments;
   program.environment = hello.environment;
+  const std::string needs = TakeVariable(kNeedsEnvironment, &description, hello, &program.environment);
+  if (Needs read; !ParseNeeds(needs, &read).empty()) RefuseAndEnd(stream, "needs that cannot be read");
   const std::string directory = description.substr(0, description.find('\0'));
   program.description =
       DirectoryFor(directory, cache) + description.substr(std::min(directory.size(), description.size()));
@@ -273,7 +295,7 @@ int RunFar() {
         runtime::Context::Attach(runtime::UniqueFd(wire::kWorkerSocketFd), wire::Role::kDriver, spawn, &program);
     runtime::SetCurrentContext(context.get());
     TransferDesk desk(transfers);
-    FarHalf half(*context, stream, desk, pki, peer);
+    FarHalf half(*context, stream, desk, pki, peer, needs);
     context->Start();
     SendFrame(stream, Kind::kWelcome, MachineName());
     std::thread([&half] { half.ReadLoop(); }).detach();

@@ -5,6 +5,7 @@
 // Standard library only: users compile this file.
 #pragma once
 
+#include <map>
 #include <string>
 #include <type_traits>
 
@@ -18,10 +19,20 @@ struct Amount {
   double value;
 };
 
+// Resources and labels are what `sheaf pool start --resources gpu=2 --labels zone=a` says a machine has; Sheaf counts them and gives
+// them no meaning. A task that names any runs in worker processes that are kept for such tasks, and keep their resources until
+// they end, also while they wait inside Get.
 struct TaskOptions {
   std::string name = {};  // what errors and status call it; empty: the function's own name
   Amount cpus = 1;        // CPUs it needs; InfeasibleError when the pool has fewer
   int retries = 3;        // how often it may run again after a worker died; its own exceptions are final
+  std::map<std::string, Amount> resources = {};    // custom ones by name, exact in thousandths: {{"gpu", 1}}
+  std::map<std::string, std::string> labels = {};  // that its machine must have: {{"zone", "a"}}
 };
+
+namespace detail {
+// Throws Error for names and amounts that cannot be.
+std::string NeedsText(const TaskOptions& options);
+}  // namespace detail
 
 }  // namespace sheaf

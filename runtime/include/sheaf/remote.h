@@ -4,6 +4,7 @@
 //   ObjectRef<int> more = Remote<Add>(sum, 3);                        // waits for sum in the worker
 //   auto [weights, loss] = Remote<Train>(batch);                      // a tuple: one ref each
 //   Task<Train>({.cpus = 2, .retries = 0}).Remote(batch);
+//   Task<Render>({.resources = {{"gpu", 1}}, .labels = {{"zone", "a"}}}).Remote(scene);
 //   Remote<Overload<double(double)>(Area)>(2.0);
 //
 // F is a function, a static member function or a captureless lambda. Arguments are captured before
@@ -16,6 +17,7 @@
 // Standard library only: users compile this file.
 #pragma once
 
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -64,13 +66,21 @@ class TaskWith<F, detail::Signature<R, P...>> : Caller<F, detail::Signature<R, P
  public:
   using Ref = ObjectRef<std::remove_cvref_t<R>>;
 
-  explicit TaskWith(TaskOptions options) : options_(std::move(options)) {}
+  explicit TaskWith(TaskOptions options) : options_(std::move(options)) {
+    if (!options_.resources.empty() || !options_.labels.empty()) needs_ = detail::NeedsText(options_);
+  }
   Ref Remote(Arg<std::remove_cvref_t<P>>... arguments) const {
-    return this->Submit({options_.name, options_.cpus.value, options_.retries}, arguments...);
+    detail::SubmitOptions options;
+    options.name = options_.name;
+    options.cpus = options_.cpus.value;
+    options.retries = options_.retries;
+    options.needs = needs_;
+    return this->Submit(options, arguments...);
   }
 
  private:
   TaskOptions options_;
+  std::string needs_;
 };
 
 template <auto F>

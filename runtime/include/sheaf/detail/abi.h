@@ -245,7 +245,8 @@ struct SubmitOptions {
   double cpus = 1;
   int retries = 3;
   Duration deadline = kForever;
-  int attempt = 1;  // of a task that comes from elsewhere
+  int attempt = 1;         // of a task that comes from elsewhere
+  std::string_view needs;  // as FormatNeeds writes them
 };
 // Captures the arguments and returns at once. Blocks only for back-pressure, throws only typed errors.
 RefCore Submit(std::uint32_t function, Encoder& arguments, const SubmitOptions& options);

@@ -1,0 +1,33 @@
+// The options of a task become the text by which the runtime and the pool know its needs. Any thread.
+#include <cmath>
+#include <cstdint>
+
+#include "base/needs.h"
+#include "sheaf/error.h"
+#include "sheaf/options.h"
+
+namespace sheaf::detail {
+
+std::string NeedsText(const TaskOptions& options) {
+  Needs needs;
+  for (const auto& [name, amount] : options.resources) {
+    const double milli = std::round(amount.value * 1000);
+    if (!IsNeedName(name))
+      throw Error("'" + name + "' cannot be the name of a resource: 1 to 64 letters, digits, '-', '_' and '.'");
+    if (!(milli >= 1) || !(milli <= static_cast<double>(kAmountMax)))
+      throw Error("a task asks for " + std::to_string(amount.value) + " of resource '" + name +
+                  "': 0.001 is the least, 1000000000 the most");
+    needs.resources[name] = static_cast<std::uint64_t>(milli);
+  }
+  for (const auto& [name, value] : options.labels) {
+    if (!IsNeedName(name) || !IsNeedName(value))
+      throw Error("'" + name + "=" + value +
+                  "' cannot be a label: both parts are 1 to 64 letters, digits, '-', '_' and '.'");
+    needs.labels.insert(name + "=" + value);
+  }
+  if (needs.resources.size() + needs.labels.size() > kNeedsMax)
+    throw Error("a task names more than " + std::to_string(kNeedsMax) + " resources and labels");
+  return FormatNeeds(needs);
+}
+
+}  // namespace sheaf::detail

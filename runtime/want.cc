@@ -1,0 +1,89 @@
+// want: how many workers the pool is asked for, by shape, here and on other machines. A level, said again when it changes.
+#include <algorithm>
+
+#include "base/clock.h"
+#include "runtime/submitter.h"
+
+namespace sheaf::runtime {
+
+// How many more CPUs on other machines are worth their price: for what would wait here for long, or has waited.
+std::uint32_t Submitter::UsefulElsewhereLocked(std::uint32_t shape) const {
+  constexpr std::int64_t kWorthNanos = 20'000'000;
+  if (!parts_.clustered || stay_here || backlog_size_ == 0) return 0;
+  const ShapeQueue& queue = shapes_[shape];
+  const std::uint64_t waiting = WaitingLocked(shape);
+  if (waiting == 0) return 0;
+  constexpr std::uint64_t kMost = limits::kPairsMax;
+  const std::uint64_t tasks = UnfinishedLocked(shape);
+  if (parts_.slots == 0) return static_cast<std::uint32_t>(std::min(tasks, kMost));
+  std::int64_t each = DispatchCore::kUnknownNanos;
+  for (const QueuedTask& place : queue.backlog) {
+    if (const ObjectRoot* root = Waiting(place)) {
+      each = core_.CostOf(slots_.SlotOf(*root).task.function);
+      break;
+    }
+  }
+  const std::int64_t still = queue.last_ready == 0 ? 0 : NowNanos() - queue.last_ready;
+  const std::int64_t wait = std::max(each, still) * static_cast<std::int64_t>(waiting) / parts_.slots;
+  if (wait < kWorthNanos) return 0;
+  return static_cast<std::uint32_t>(std::min({static_cast<std::uint64_t>(wait / kWorthNanos), waiting, kMost}));
+}
+
+std::uint64_t Submitter::WaitingLocked(std::uint32_t shape) const {
+  if (shape != 0) return shapes_[shape].waiting;
+  std::uint64_t waiting = backlog_size_;
+  for (const ShapeQueue& other : shapes_) waiting -= other.waiting;
+  return waiting;
+}
+
+std::uint64_t Submitter::UnfinishedLocked(std::uint32_t shape) const {
+  if (shape != 0) return shapes_[shape].outstanding;
+  std::uint64_t unfinished = outstanding_ - promised_;
+  for (const ShapeQueue& other : shapes_) unfinished -= other.outstanding;
+  return unfinished;
+}
+
+void Submitter::WantLocked() {
+  for (std::uint32_t shape = 0; shape < shapes_.size(); ++shape) WantLocked(shape);
+}
+
+void Submitter::WantLocked(std::uint32_t shape) {
+  ShapeQueue& queue = shapes_[shape];
+  const std::uint64_t unfinished = UnfinishedLocked(shape);
+  const std::uint32_t want = DispatchCore::Want(unfinished, parts_.slots);
+  std::uint32_t blocked = 0;
+  for (int i = 0; i < core_.size(); ++i)
+    if (core_.At(i).open && core_.At(i).blocked && core_.At(i).shape == shape) ++blocked;
+  const std::uint32_t level = std::min(want, parts_.slots) + (want ? blocked : 0);
+  // The last task of a shape is done while others wait: perhaps for what its workers hold.
+  const bool over = unfinished == 0 && backlog_size_ > 0 && queue.wanted + queue.wanted_elsewhere > 0;
+  const std::uint32_t elsewhere = over ? 0 : std::max(UsefulElsewhereLocked(shape), queue.wanted_elsewhere);
+  const std::uint32_t milli = want || elsewhere ? queue.Widest() : 1000;
+  if (!over && milli == queue.wanted_milli && level <= queue.wanted && !(blocked && level != queue.wanted) &&
+      elsewhere == queue.wanted_elsewhere)
+    return;
+  queue.wanted = level;
+  queue.wanted_milli = milli;
+  queue.wanted_elsewhere = elsewhere;
+  wire::Want message{};
+  message.workers = level;
+  message.cpus_milli = milli;
+  message.elsewhere = elsewhere;
+  message.shape = shape;
+  parts_.socket->Send(message, wire::Kind::kWant);
+}
+
+void Submitter::LowerWantLocked() {
+  if (outstanding_ > promised_) return;
+  for (std::uint32_t shape = 0; shape < shapes_.size(); ++shape) {
+    ShapeQueue& queue = shapes_[shape];
+    if (queue.wanted == 0 && queue.wanted_elsewhere == 0) continue;
+    queue.wanted = queue.wanted_elsewhere = 0;
+    queue.wanted_milli = 1000;
+    wire::Want message{};
+    message.shape = shape;
+    parts_.socket->Send(message, wire::Kind::kWant);
+  }
+}
+
+}  // namespace sheaf::runtime
