@@ -93,7 +93,7 @@ RefCore Decoder::TakeRef() {
 
 WritableBlock::WritableBlock(std::uint64_t size) {
   Context& context = RequireContext();
-  const store::OwnBlock block = context.heap().Allocate(size);
+  const store::OwnBlock block = context.Allocate(size);
   if (!block.data) {
     throw OutOfMemoryError("no room for a block of " + std::to_string(size) +
                            " bytes: the pool's store budget is spent. Drop refs that are no longer needed, or start "

@@ -208,6 +208,11 @@ void Context::HandlePair(Message& message, bool out) {
   }
 }
 
+store::OwnBlock Context::Allocate(std::uint64_t bytes) {
+  if (TaskRunner* runner = this->runner(); runner && bytes >= limits::kLargeBlockBytes) runner->TakeReleases();
+  return heap_->Allocate(bytes);
+}
+
 void Context::HandleRefused(const Message& message) {
   const auto* refused = message.As<wire::Refused>();
   if (!refused) return;

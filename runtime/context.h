@@ -30,6 +30,8 @@ class TaskRunner {
   virtual bool RunInline(ObjectRoot* root) = 0;
   // While a task of this worker waits inside Get: acknowledges recalls, runs urgent heads. True: something was done.
   virtual bool WorkWhileWaiting() = 0;
+  // Frees what submitters have let go of since this worker last looked at their lanes. Takes the submitter's lock.
+  virtual void TakeReleases() = 0;
   virtual void OpenIn(const wire::OpenPair& message, store::Peer* peer) = 0;
   virtual void OnStartCall(const wire::StartCall& call, std::string arguments) = 0;
   virtual void PeerGone(std::uint32_t client) = 0;
@@ -60,6 +62,8 @@ class Context {
   store::ControlHeader* control() { return control_; }
   store::PeerTable& peers() { return *peers_; }
   store::BlockHeap& heap() { return *heap_; }
+  // Of heap(); a large one is made of what has become free since, rather than of new pages. Without the submitter's lock.
+  store::OwnBlock Allocate(std::uint64_t bytes);
   Submitter& submitter() { return *submitter_; }
 
   bool IsDead(std::uint32_t peer) const {

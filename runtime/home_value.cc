@@ -16,7 +16,7 @@ HomeValue StoreHome(Context& context, detail::Encoder& value, std::uint32_t flag
     std::memcpy(home.payload.data(), payload.data(), payload.size());
     return home;
   }
-  const store::OwnBlock block = context.heap().Allocate(payload.size());
+  const store::OwnBlock block = context.Allocate(payload.size());
   if (!block.data) {
     home.holds.clear();
     home.flags = store::kFlagError;

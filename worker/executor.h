@@ -55,6 +55,7 @@ class Executor : public runtime::TaskRunner {
   void PeerGone(std::uint32_t client) override;
   void PeerForgotten(std::uint32_t client) override;
   void Drain() override;
+  void TakeReleases() override;
   void RunWhenIdle(std::function<void()> f) override;
 
  protected:

@@ -74,6 +74,19 @@ void Executor::DrainReleasesLocked(InPair& pair) {
   pair.kept_waits.store(!pair.kept_overflow.empty(), std::memory_order_relaxed);
 }
 
+void Executor::TakeReleases() {
+  if (!OnThisThread()) return;  // what a pair knows of its match is the loop's
+  const std::uint32_t end = pairs_end_.load(std::memory_order_acquire);
+  for (std::uint32_t i = 0; i < end; ++i) {
+    InPair* pair = pairs_[i].load(std::memory_order_acquire);
+    if (!pair || pair->gone.load(std::memory_order_acquire) ||
+        pair->out->released.load(std::memory_order_acquire) == pair->in->release_read.load(std::memory_order_relaxed))
+      continue;
+    runtime::Submitter::Lock lock(context_.submitter());
+    if (Matched(*pair) && !pair->ended) DrainReleasesLocked(*pair);
+  }
+}
+
 void Executor::WriteKeptLocked(InPair& pair, std::uint32_t slot) {
   pair.kept_overflow.push_back(slot);
   DrainReleasesLocked(pair);
