@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "scheduler/node_table.h"
+#include "scheduler/placement_core.h"
 
 namespace sheaf::scheduler {
 
@@ -14,6 +14,30 @@ struct PoolRow {
   PoolLoad load;
   Standing standing = Standing::kAlive;
   std::uint64_t silent_ms = 0;
+  // The rest is known of living pools, if it was asked for.
+  bool draining = false;
+  PoolOffer offer;
+  std::uint64_t own_milli = 0, lent_milli = 0;
+  Resources lent;
+};
+
+// A job that wants or holds slots of other pools. Its name for people is POOL/NUMBER.
+struct JobRow {
+  std::string pool;
+  std::uint64_t job = 0;
+  LeaseWant want;  // without its bytes
+  std::uint32_t holds = 0;
+  std::uint64_t waiting_ms = 0;  // since when it wants more than it holds
+};
+
+struct GrantRow {
+  std::uint64_t id = 0;
+  std::string borrower;
+  std::uint64_t borrower_incarnation = 0, job = 0;
+  std::string lender;
+  std::uint64_t lender_incarnation = 0;
+  std::uint32_t slots = 0, cpus_milli = 0;
+  std::uint64_t age_ms = 0;
 };
 
 struct ClusterView {
@@ -25,6 +49,24 @@ struct ClusterView {
   std::uint64_t uptime_ms = 0;
   std::string trouble;  // empty, or why new pools are turned away now
   std::vector<PoolRow> pools;
+  bool placement = false;  // what follows was asked for, and answered
+  std::vector<JobRow> jobs;
+  std::vector<GrantRow> grants;
+  std::uint64_t left_out = 0;  // rows for which an answer of bounded size had no room
 };
+
+inline const char* NameOf(Standing standing) {
+  switch (standing) {
+    case Standing::kAlive:
+      return "alive";
+    case Standing::kExpected:
+      return "expected";
+    case Standing::kLost:
+      return "lost";
+    case Standing::kLeft:
+      return "left";
+  }
+  return "unknown";
+}
 
 }  // namespace sheaf::scheduler

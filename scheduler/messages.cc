@@ -32,6 +32,60 @@ Standing FromMessage(v1::PoolStanding standing) {
   }
 }
 
+v1::JobRow ToMessage(const JobRow& row) {
+  v1::JobRow message;
+  message.set_pool_id(row.pool);
+  message.set_job(row.job);
+  message.set_wants(row.want.slots);
+  message.set_cpus_milli(row.want.cpus_milli);
+  message.mutable_resources()->insert(row.want.resources.begin(), row.want.resources.end());
+  for (const std::string& label : row.want.labels) message.add_labels(label);
+  message.set_holds(row.holds);
+  message.set_waiting_ms(row.waiting_ms);
+  return message;
+}
+
+JobRow FromMessage(const v1::JobRow& message) {
+  JobRow row;
+  row.pool = message.pool_id();
+  row.job = row.want.job = message.job();
+  row.want.slots = message.wants();
+  row.want.cpus_milli = message.cpus_milli();
+  row.want.resources.insert(message.resources().begin(), message.resources().end());
+  row.want.labels.insert(message.labels().begin(), message.labels().end());
+  row.holds = message.holds();
+  row.waiting_ms = message.waiting_ms();
+  return row;
+}
+
+v1::GrantRow ToMessage(const GrantRow& row) {
+  v1::GrantRow message;
+  message.set_id(row.id);
+  message.set_borrower(row.borrower);
+  message.set_borrower_incarnation(row.borrower_incarnation);
+  message.set_job(row.job);
+  message.set_lender(row.lender);
+  message.set_lender_incarnation(row.lender_incarnation);
+  message.set_slots(row.slots);
+  message.set_cpus_milli(row.cpus_milli);
+  message.set_age_ms(row.age_ms);
+  return message;
+}
+
+GrantRow FromMessage(const v1::GrantRow& message) {
+  GrantRow row;
+  row.id = message.id();
+  row.borrower = message.borrower();
+  row.borrower_incarnation = message.borrower_incarnation();
+  row.job = message.job();
+  row.lender = message.lender();
+  row.lender_incarnation = message.lender_incarnation();
+  row.slots = message.slots();
+  row.cpus_milli = message.cpus_milli();
+  row.age_ms = message.age_ms();
+  return row;
+}
+
 }  // namespace
 
 v1::PoolLoad ToMessage(const PoolLoad& load) {
@@ -181,7 +235,17 @@ v1::ClusterView ToMessage(const ClusterView& view) {
     *out->mutable_load() = ToMessage(row.load);
     out->set_standing(ToMessage(row.standing));
     out->set_silent_ms(row.silent_ms);
+    if (!view.placement) continue;
+    out->set_draining(row.draining);
+    *out->mutable_offer() = ToMessage(row.offer);
+    out->set_own_milli(row.own_milli);
+    out->set_lent_milli(row.lent_milli);
+    out->mutable_lent()->insert(row.lent.begin(), row.lent.end());
   }
+  message.set_placement(view.placement);
+  for (const JobRow& row : view.jobs) *message.add_jobs() = ToMessage(row);
+  for (const GrantRow& row : view.grants) *message.add_grants() = ToMessage(row);
+  message.set_left_out(view.left_out);
   return message;
 }
 
@@ -195,9 +259,21 @@ ClusterView FromMessage(const v1::ClusterView& message) {
   view.uptime_ms = message.uptime_ms();
   view.trouble = message.trouble();
   for (const v1::PoolRow& row : message.pools()) {
-    view.pools.push_back(
-        {FromMessage(row.pool()), FromMessage(row.load()), FromMessage(row.standing()), row.silent_ms()});
+    PoolRow& out = view.pools.emplace_back();
+    out.pool = FromMessage(row.pool());
+    out.load = FromMessage(row.load());
+    out.standing = FromMessage(row.standing());
+    out.silent_ms = row.silent_ms();
+    out.draining = row.draining();
+    out.offer = FromMessage(row.offer());
+    out.own_milli = row.own_milli();
+    out.lent_milli = row.lent_milli();
+    out.lent.insert(row.lent().begin(), row.lent().end());
   }
+  view.placement = message.placement();
+  for (const v1::JobRow& row : message.jobs()) view.jobs.push_back(FromMessage(row));
+  for (const v1::GrantRow& row : message.grants()) view.grants.push_back(FromMessage(row));
+  view.left_out = message.left_out();
   return view;
 }
 

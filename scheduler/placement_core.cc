@@ -14,6 +14,15 @@ void Remove(std::vector<std::uint64_t>* from, std::uint64_t what) {
 
 }  // namespace
 
+bool CouldFit(const PoolOffer& offer, const LeaseWant& want) {
+  if (offer.cpus_milli < want.cpus_milli || offer.address.empty()) return false;
+  for (const auto& [name, amount] : want.resources) {
+    const auto there = offer.resources.find(name);
+    if (there == offer.resources.end() || there->second < amount) return false;
+  }
+  return std::includes(offer.labels.begin(), offer.labels.end(), want.labels.begin(), want.labels.end());
+}
+
 PlacementCore::Pool* PlacementCore::Find(const std::string& pool) {
   const auto found = places_.find(pool);
   return found == places_.end() ? nullptr : &pools_[found->second];
@@ -54,17 +63,8 @@ void PlacementCore::Index(Place place) {
   highest_ = std::max(highest_, bucket);
 }
 
-bool PlacementCore::CouldFit(const Pool& pool, const LeaseWant& want) const {
-  if (pool.offer.cpus_milli < want.cpus_milli || pool.offer.address.empty()) return false;
-  for (const auto& [name, amount] : want.resources) {
-    const auto there = pool.offer.resources.find(name);
-    if (there == pool.offer.resources.end() || there->second < amount) return false;
-  }
-  return std::includes(pool.offer.labels.begin(), pool.offer.labels.end(), want.labels.begin(), want.labels.end());
-}
-
 std::uint32_t PlacementCore::SlotsFor(const Pool& pool, const LeaseWant& want, std::uint32_t most) const {
-  if (!pool.up || !CouldFit(pool, want)) return 0;
+  if (!pool.up || !CouldFit(pool.offer, want)) return 0;
   std::uint64_t slots = std::min<std::uint64_t>(most, Free(pool) / std::max<std::uint32_t>(want.cpus_milli, 1));
   for (const auto& [name, amount] : want.resources) {
     if (amount == 0) continue;
@@ -230,6 +230,7 @@ void PlacementCore::Make(const JobKey& key, Place lender, std::uint32_t slots, T
                 slots,         job.want.cpus_milli, job.want.resources};
   grant.borrower = key.first;
   grant.lender = lender;
+  grant.since = now;
   pool.lent_milli += std::uint64_t{slots} * job.want.cpus_milli;
   for (const auto& [name, amount] : grant.info.resources) pool.lent[name] += amount * slots;
   pool.lends.push_back(grant.info.id);
@@ -256,6 +257,7 @@ void PlacementCore::Adopt(Place borrower, const GrantInfo& held) {
   grant.info.address = pool.offer.address;
   grant.borrower = borrower;
   grant.lender = found->second;
+  grant.since = now_;
   if (!limits_.bug_old_epoch_is_free) pool.lent_milli += std::uint64_t{held.slots} * held.cpus_milli;
   for (const auto& [name, amount] : held.resources) pool.lent[name] += amount * held.slots;
   pool.lends.push_back(held.id);
@@ -380,70 +382,6 @@ void PlacementCore::TakeBack(Time now) {
       return;
     }
   }
-}
-
-std::vector<GrantInfo> PlacementCore::GrantsOf(const std::string& id) const {
-  std::vector<GrantInfo> grants;
-  const Pool* pool = Find(id);
-  if (!pool) return grants;
-  for (const std::uint64_t grant : pool->borrowed) grants.push_back(grants_.at(grant).info);
-  return grants;
-}
-
-std::vector<std::uint64_t> PlacementCore::VoidedOn(const std::string& id) const {
-  const Pool* pool = Find(id);
-  return pool ? pool->voided : std::vector<std::uint64_t>{};
-}
-
-std::vector<std::uint64_t> PlacementCore::InfeasibleOf(const std::string& id) const {
-  std::vector<std::uint64_t> jobs;
-  const auto found = places_.find(id);
-  if (found == places_.end()) return jobs;
-  for (const std::uint64_t number : pools_[found->second].jobs) {
-    const Job& job = jobs_.at({found->second, number});
-    if (job.want.slots == 0 || job.has > 0 || now_ - job.since < limits_.infeasible_after) continue;
-    const bool anywhere = std::any_of(pools_.begin(), pools_.end(),
-                                      [&](const Pool& pool) { return pool.up && CouldFit(pool, job.want); });
-    if (!anywhere) jobs.push_back(number);
-  }
-  return jobs;
-}
-
-std::uint64_t PlacementCore::FreeMilli() const {
-  std::uint64_t free = 0;
-  for (const Pool& pool : pools_) free += Free(pool);
-  return free;
-}
-
-std::size_t PlacementCore::Bytes() const {
-  std::size_t bytes = pools_.capacity() * sizeof(Pool) + grants_.size() * (sizeof(Grant) + 48) +
-                      jobs_.size() * (sizeof(Job) + 48) + (waiting_.size() + claims_.size()) * (sizeof(Claim) + 48);
-  for (const Pool& pool : pools_)
-    bytes += pool.id.capacity() + (pool.borrowed.capacity() + pool.lends.capacity() + pool.jobs.capacity()) * 8;
-  return bytes;
-}
-
-void PlacementCore::Check() const {
-  std::vector<std::uint64_t> lent(pools_.size(), 0);
-  std::map<JobKey, std::uint32_t> has;
-  for (const auto& [id, grant] : grants_) {
-    SHEAF_CHECK(id == grant.info.id && grant.borrower < pools_.size() && grant.lender < pools_.size());
-    SHEAF_CHECK(pools_[grant.lender].up && pools_[grant.borrower].up);
-    SHEAF_CHECK(grant.lender != grant.borrower);
-    lent[grant.lender] += std::uint64_t{grant.info.slots} * grant.info.cpus_milli;
-    has[{grant.borrower, grant.info.job}] += grant.info.slots;
-  }
-  for (Place place = 0; place < pools_.size(); ++place) {
-    SHEAF_CHECK(pools_[place].lent_milli == lent[place]);
-    const std::size_t bucket = std::min<std::uint64_t>(Free(pools_[place]) / 1000, kBuckets - 1);
-    SHEAF_CHECK(pools_[place].bucket == bucket);
-  }
-  for (const auto& [key, job] : jobs_) {
-    const auto found = has.find(key);
-    SHEAF_CHECK(job.has == (found == has.end() ? 0 : found->second));
-    SHEAF_CHECK(claims_.contains(key) == (job.has < job.want.slots));
-  }
-  SHEAF_CHECK(waiting_.size() == claims_.size());
 }
 
 }  // namespace sheaf::scheduler

@@ -62,6 +62,11 @@ struct PoolReport {
   Resources own = {};  // of its custom resources, what its own jobs use
 };
 
+// Whether the pool, with nothing on it, has what one slot needs.
+bool CouldFit(const PoolOffer& offer, const LeaseWant& want);
+
+struct ClusterView;
+
 class PlacementCore {
  public:
   struct Limits {
@@ -96,6 +101,8 @@ class PlacementCore {
   std::uint64_t granted() const { return granted_; }  // slots, ever
   std::uint64_t FreeMilli() const;
   std::size_t Bytes() const;  // resident, about
+  // Adds what the pools of `view` offer and lend, the jobs and the grants, as far as an answer of bounded size has room.
+  void Show(Time now, ClusterView* view) const;
   void Check() const;
 
  private:
@@ -120,6 +127,7 @@ class PlacementCore {
   struct Grant {
     GrantInfo info;
     Place borrower = kNowhere, lender = kNowhere;
+    Time since = 0;
   };
   struct Job {
     LeaseWant want;
@@ -131,8 +139,6 @@ class PlacementCore {
   Pool* Find(const std::string& pool);
   const Pool* Find(const std::string& pool) const;
   std::uint64_t Free(const Pool& pool) const;
-  bool Fits(const Pool& pool, const LeaseWant& want) const;
-  bool CouldFit(const Pool& pool, const LeaseWant& want) const;
   std::uint32_t SlotsFor(const Pool& pool, const LeaseWant& want, std::uint32_t most) const;
   void Index(Place place);
   void Unlink(Place place);

@@ -214,11 +214,12 @@ CallStatus SchedulerClient::Drain(const std::string& pool_id, std::chrono::milli
   return status;
 }
 
-CallStatus SchedulerClient::GetCluster(std::chrono::milliseconds deadline, ClusterView* view) {
+CallStatus SchedulerClient::GetCluster(std::chrono::milliseconds deadline, ClusterView* view, bool placement) {
+  v1::GetClusterRequest message;
+  message.set_placement(placement);
   v1::ClusterView reply;
-  const CallStatus status = wire_->Run(deadline, true, [&](grpc::ClientContext* context) {
-    return wire_->view->GetCluster(context, v1::GetClusterRequest(), &reply);
-  });
+  const CallStatus status = wire_->Run(
+      deadline, true, [&](grpc::ClientContext* context) { return wire_->view->GetCluster(context, message, &reply); });
   if (status.ok()) *view = FromMessage(reply);
   return status;
 }

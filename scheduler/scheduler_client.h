@@ -58,7 +58,8 @@ class SchedulerClient {
                          Credentials* own);
   CallStatus Renew(std::chrono::milliseconds deadline, Credentials* own);
   CallStatus Drain(const std::string& pool_id, std::chrono::milliseconds deadline, bool* found);
-  CallStatus GetCluster(std::chrono::milliseconds deadline, ClusterView* view);
+  // `placement`: with jobs and grants.
+  CallStatus GetCluster(std::chrono::milliseconds deadline, ClusterView* view, bool placement = false);
 
   // From any thread: the call in progress, and every later one but Leave, fails at once.
   void Cancel();

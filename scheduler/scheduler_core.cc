@@ -235,6 +235,24 @@ SchedulerCore::OpenWrite* SchedulerCore::FindWaiting(const PoolIdentity& pool) {
   return nullptr;
 }
 
+ClusterView SchedulerCore::Show(Time now, bool placement) const {
+  ClusterView view;
+  view.cluster_id = config_.cluster_id;
+  view.epoch = config_.epoch;
+  view.trouble = trouble_;
+  for (const auto& [id, node] : nodes_.nodes()) {
+    PoolRow row;
+    row.pool = node.identity;
+    row.load = node.load;
+    row.standing = node.standing;
+    row.silent_ms = static_cast<std::uint64_t>((now - node.last_heard) / 1'000'000);
+    row.draining = node.standing == Standing::kAlive && Drains(id, node.identity.incarnation);
+    view.pools.push_back(std::move(row));
+  }
+  if (placement) placement_.Show(now, &view);
+  return view;
+}
+
 std::string Describe(const Action& action) {
   struct Printer {
     static std::string Reply(const char* what, std::uint64_t token, Verdict verdict) {

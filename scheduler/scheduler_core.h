@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "scheduler/cluster_view.h"
 #include "scheduler/node_table.h"
 #include "scheduler/placement_core.h"
 
@@ -115,6 +116,8 @@ class SchedulerCore {
   const NodeTable& nodes() const { return nodes_; }
   const PlacementCore& placement() const { return placement_; }
   const Config& config() const { return config_; }
+  // What viewers see, but for what the core does not know. `placement`: with jobs and grants.
+  ClusterView Show(Time now, bool placement) const;
   // Empty, or why new pools are turned away at the moment.
   const std::string& trouble() const { return trouble_; }
   std::size_t writes_open() const { return writes_.size(); }

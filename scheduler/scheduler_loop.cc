@@ -56,9 +56,9 @@ void SchedulerLoop::Ask(Event event, OnAnswer answer) {
   }
 }
 
-void SchedulerLoop::AskView(OnView answer) {
+void SchedulerLoop::AskView(OnView answer, bool placement) {
   OnView refused = answer;
-  if (!Enqueue(std::move(answer))) refused(nullptr);
+  if (!Enqueue(Look{std::move(answer), placement})) refused(nullptr);
 }
 
 void SchedulerLoop::Stop() {
@@ -88,7 +88,7 @@ void SchedulerLoop::Run() {
   const Answer farewell{Verdict::kUnavailable, "the scheduler is stopping", {}, {}, {}, false};
   for (Item& item : batch) {
     if (auto* question = std::get_if<Question>(&item)) question->answer(farewell);
-    if (auto* view = std::get_if<OnView>(&item)) (*view)(nullptr);
+    if (auto* look = std::get_if<Look>(&item)) look->answer(nullptr);
   }
   for (auto& [token, answer] : std::exchange(waiting_, {})) answer(farewell);
 }
@@ -105,9 +105,9 @@ void SchedulerLoop::Handle(Item item, Time now) {
                    waiting_.emplace(token, std::move(question.answer));
                    Perform(core_.OnEvent(question.event, now));
                  },
-                 [&](OnView& answer) {
-                   const ClusterView view = View(now);
-                   answer(&view);
+                 [&](Look& look) {
+                   const ClusterView view = View(now, look.placement);
+                   look.answer(&view);
                  },
                  [&](StoreDone& done) {
                    if (!done.ok) log_("state not stored: " + done.error);
@@ -150,16 +150,12 @@ void SchedulerLoop::AnswerToken(std::uint64_t token, Answer reply) {
   answer(reply);
 }
 
-ClusterView SchedulerLoop::View(Time now) const {
-  ClusterView view = about_;
-  view.cluster_id = config_.cluster_id;
-  view.epoch = config_.epoch;
+ClusterView SchedulerLoop::View(Time now, bool placement) const {
+  ClusterView view = core_.Show(now, placement);
+  view.pid = about_.pid;
+  view.address = about_.address;
+  view.version = about_.version;
   view.uptime_ms = static_cast<std::uint64_t>((now - started_) / 1'000'000);
-  view.trouble = core_.trouble();
-  for (const auto& [id, node] : core_.nodes().nodes()) {
-    view.pools.push_back(
-        {node.identity, node.load, node.standing, static_cast<std::uint64_t>((now - node.last_heard) / 1'000'000)});
-  }
   return view;
 }
 

@@ -46,7 +46,7 @@ class SchedulerLoop {
 
   // `event` is one of those that carry a token; the loop fills it in.
   void Ask(Event event, OnAnswer answer);
-  void AskView(OnView answer);
+  void AskView(OnView answer, bool placement = false);
 
   // Before Run: where viewers are told that the scheduler listens.
   void set_address(std::string address) { about_.address = std::move(address); }
@@ -65,13 +65,17 @@ class SchedulerLoop {
     Event event;
     OnAnswer answer;
   };
-  using Item = std::variant<Question, OnView, StoreDone>;
+  struct Look {
+    OnView answer;
+    bool placement = false;
+  };
+  using Item = std::variant<Question, Look, StoreDone>;
   using Write = std::variant<StorePool, ErasePool>;
 
   void Handle(Item item, Time now);
   void Perform(const std::vector<Action>& actions);
   void AnswerToken(std::uint64_t token, Answer answer);
-  ClusterView View(Time now) const;
+  ClusterView View(Time now, bool placement) const;
   void WriteLoop();
   bool Enqueue(Item item);
 

@@ -133,17 +133,19 @@ class Window final : public v1::View::CallbackService {
  public:
   explicit Window(SchedulerLoop* loop) : loop_(loop) {}
 
-  grpc::ServerUnaryReactor* GetCluster(grpc::CallbackServerContext* context, const v1::GetClusterRequest*,
+  grpc::ServerUnaryReactor* GetCluster(grpc::CallbackServerContext* context, const v1::GetClusterRequest* request,
                                        v1::ClusterView* reply) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    loop_->AskView([reactor, reply](const ClusterView* view) {
-      if (view == nullptr) {
-        reactor->Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "the scheduler's inbox is full"});
-        return;
-      }
-      *reply = ToMessage(*view);
-      reactor->Finish(grpc::Status::OK);
-    });
+    loop_->AskView(
+        [reactor, reply](const ClusterView* view) {
+          if (view == nullptr) {
+            reactor->Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "the scheduler's inbox is full"});
+            return;
+          }
+          *reply = ToMessage(*view);
+          reactor->Finish(grpc::Status::OK);
+        },
+        request->placement());
     return reactor;
   }
 

@@ -150,6 +150,36 @@ TEST(SchedulerCore, AnswersEveryGoodbyeAlike) {
   EXPECT_EQ(Lines(core.OnEvent(LeaveArrived{4, "nobody", 1}, 2)), Script{"reply_leave 4 ok"});
 }
 
+TEST(SchedulerCore, ShowsWhoWantsWhatHoldsWhatAndEnds) {
+  SchedulerCore core(SmallConfig(), {}, 0);
+  RegisterArrived far = Register(1, "far");
+  far.offer.cpus_milli = 4000;
+  far.offer.address = "h:1";
+  core.OnEvent(far, 0);
+  core.OnEvent(StoreDone{1, true, ""}, 0);
+  core.OnEvent(Register(2, "near"), 0);
+  core.OnEvent(StoreDone{2, true, ""}, 0);
+  HeartbeatArrived beat = Heartbeat(3, "near", 1);
+  LeaseWant want;
+  want.job = 5;
+  want.slots = 6;
+  beat.report.wants = {want};
+  core.OnEvent(beat, 0);
+  ClusterView view = core.Show(2 * kSecond, true);
+  ASSERT_EQ(view.jobs.size(), 1u);
+  EXPECT_EQ(view.jobs[0].holds, 4u);
+  EXPECT_EQ(view.jobs[0].waiting_ms, 2000u);
+  ASSERT_EQ(view.grants.size(), 1u);
+  EXPECT_EQ(view.grants[0].age_ms, 2000u);
+  EXPECT_EQ(view.pools[0].lent_milli, 4000u);
+  EXPECT_FALSE(view.pools[0].draining);
+  core.OnEvent(DrainAsked{4, "far"}, 2 * kSecond);
+  view = core.Show(2 * kSecond, true);
+  EXPECT_TRUE(view.pools[0].draining);
+  EXPECT_TRUE(view.grants.empty());
+  EXPECT_TRUE(core.Show(0, false).jobs.empty());
+}
+
 TEST(SchedulerCore, DoesNotEraseAPoolWhoseNextLifeIsBeingStored) {
   SchedulerCore core(SmallConfig(), {}, 0);
   core.OnEvent(Register(1, "a", 1), 0);

@@ -125,6 +125,59 @@ TEST_F(ServiceTest, CarriesARegistrationAHeartbeatAndAView) {
   EXPECT_EQ(view.pools.at(0).standing, Standing::kLeft);
 }
 
+TEST_F(ServiceTest, ShowsJobsAndGrantsToWhoeverAsksForThem) {
+  Life life(socket_, 4, &reason_);
+  ASSERT_TRUE(life.serves()) << reason_;
+  SchedulerClient client(ParseListenAddress(life.address()));
+  RegisterResult joined;
+  RegisterArrived lender = Register("far");
+  lender.offer.cpus_milli = 4000;
+  lender.offer.address = "h:1";
+  lender.offer.resources = {{"gpu", 2000}};
+  lender.offer.labels = {"zone=x"};
+  ASSERT_TRUE(client.Register(lender, kPatience, &joined).ok());
+  ASSERT_TRUE(client.Register(Register("near"), kPatience, &joined).ok());
+  HeartbeatArrived beat;
+  beat.pool_id = "near";
+  beat.incarnation = 3;
+  beat.epoch = 4;
+  beat.sequence = 1;
+  LeaseWant want;
+  want.job = 9;
+  want.slots = 3;
+  want.resources = {{"gpu", 1000}};
+  want.labels = {"zone=x"};
+  beat.report.wants = {want};
+  HeartbeatResult answer;
+  ASSERT_TRUE(client.Heartbeat(beat, kPatience, &answer).ok());
+  ASSERT_EQ(answer.grants.size(), 1u);
+
+  ClusterView view;
+  ASSERT_TRUE(client.GetCluster(kPatience, &view).ok());
+  EXPECT_FALSE(view.placement);
+  EXPECT_TRUE(view.jobs.empty() && view.grants.empty());
+  EXPECT_EQ(view.pools.at(0).offer, PoolOffer{});
+
+  ASSERT_TRUE(client.GetCluster(kPatience, &view, true).ok());
+  EXPECT_TRUE(view.placement);
+  EXPECT_EQ(view.left_out, 0u);
+  ASSERT_EQ(view.pools.size(), 2u);
+  EXPECT_EQ(view.pools[0].offer, lender.offer);
+  EXPECT_EQ(view.pools[0].lent_milli, 2000u);
+  EXPECT_EQ(view.pools[0].lent, (Resources{{"gpu", 2000}}));
+  ASSERT_EQ(view.jobs.size(), 1u);
+  EXPECT_EQ(view.jobs[0].pool, "near");
+  EXPECT_EQ(view.jobs[0].want, want);
+  EXPECT_EQ(view.jobs[0].holds, 2u);
+  ASSERT_EQ(view.grants.size(), 1u);
+  EXPECT_EQ(view.grants[0].id, answer.grants[0].grant.id);
+  EXPECT_EQ(view.grants[0].borrower, "near");
+  EXPECT_EQ(view.grants[0].borrower_incarnation, 3u);
+  EXPECT_EQ(view.grants[0].job, 9u);
+  EXPECT_EQ(view.grants[0].lender, "far");
+  EXPECT_EQ(view.grants[0].slots, 2u);
+}
+
 TEST_F(ServiceTest, MakesItsSocketForThisUserOnlyAndRemovesItAtTheEnd) {
   {
     Life life(socket_, 1, &reason_);
