@@ -33,7 +33,9 @@ struct ClusterAnswer {
 };
 // Of an address that other machines can reach: with the credentials in $SHEAF_PKI, else the admin's in the default state
 // directory.
-ClusterAnswer AskScheduler(const scheduler::ListenAddress& address, std::chrono::milliseconds timeout);
+// `placement`: with jobs and grants.
+ClusterAnswer AskScheduler(const scheduler::ListenAddress& address, std::chrono::milliseconds timeout,
+                           bool placement = false);
 
 // RunPool, with a link to options.scheduler. Returns the exit code.
 int RunMemberPool(const PoolOptions& options);

@@ -15,7 +15,7 @@ scheduler::Outcome StartScheduler(const scheduler::SchedulerOptions&,
   return scheduler::Outcome::kFailed;
 }
 
-ClusterAnswer AskScheduler(const scheduler::ListenAddress&, std::chrono::milliseconds) {
+ClusterAnswer AskScheduler(const scheduler::ListenAddress&, std::chrono::milliseconds, bool) {
   SHEAF_CHECK(false);
   return {};
 }

@@ -48,7 +48,7 @@ std::string AskForDrain(const scheduler::ListenAddress& address, const std::stri
   return client.Drain(pool, std::chrono::seconds(5), found).message;
 }
 
-ClusterAnswer AskScheduler(const scheduler::ListenAddress& address, std::chrono::milliseconds timeout) {
+ClusterAnswer AskScheduler(const scheduler::ListenAddress& address, std::chrono::milliseconds timeout, bool placement) {
   ClusterAnswer answer;
   scheduler::Credentials credentials;
   if (!FindCredentials(address, &credentials, &answer.reason)) {
@@ -56,7 +56,7 @@ ClusterAnswer AskScheduler(const scheduler::ListenAddress& address, std::chrono:
     return answer;
   }
   scheduler::SchedulerClient client(address, credentials.ok() ? &credentials : nullptr);
-  const scheduler::CallStatus status = client.GetCluster(timeout, &answer.view);
+  const scheduler::CallStatus status = client.GetCluster(timeout, &answer.view, placement);
   answer.ok = status.ok();
   answer.timed_out = status.kind == scheduler::CallStatus::Kind::kTimeout;
   answer.foreign = status.kind == scheduler::CallStatus::Kind::kNotAScheduler;

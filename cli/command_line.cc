@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <string>
+#include <tuple>
+#include <utility>
 
 #include "base/needs.h"
 #include "cli/byte_size.h"
@@ -12,11 +14,14 @@
 #include "cli/doctor.h"
 #include "cli/drain_command.h"
 #include "cli/exit_code.h"
+#include "cli/get_command.h"
 #include "cli/launch_command.h"
+#include "cli/list_command.h"
 #include "cli/status_command.h"
 #include "cli/stop_command.h"
 #include "cli/token_command.h"
 #include "cli/version.h"
+#include "cli/why_command.h"
 
 namespace sheaf::cli {
 namespace {
@@ -28,6 +33,7 @@ constexpr char kFooter[] =
     "  sheaf scheduler start                 a scheduler for several pools\n"
     "  sheaf pool start --scheduler auto     a pool that joins it\n"
     "  sheaf status                          what runs here\n"
+    "  sheaf list jobs                       who wants and holds what on other pools\n"
     "  sheaf stop --all                      end all of it\n"
     "A program without SHEAF_ADDRESS needs none of this: it starts a pool of its own.\n\n"
     "Exit codes: 0 ok, 1 failed, 2 usage, 3 nothing answers there, 4 not found, 5 refused,\n"
@@ -202,6 +208,62 @@ void AddStatus(CLI::App& app, StatusRequest* request) {
       "Exit code 3: nothing runs, or something did not answer.\n");
 }
 
+// What list, get and why take to find the scheduler that they ask.
+void AddQuestion(CLI::App* command, ClusterQuestion* ask) {
+  command
+      ->add_option("--address", ask->address,
+                   "The scheduler's, or the socket of a pool of its cluster; default: the one on this machine")
+      ->envname("SHEAF_ADDRESS");
+  command->add_option("--pki", ask->pki, "Credentials for a scheduler on another machine")->envname("SHEAF_PKI");
+  command->add_option("--format", ask->format, "table or json")
+      ->check(CLI::IsMember({"table", "json"}))
+      ->capture_default_str();
+  command->add_option("--timeout", ask->timeout_s, "Seconds to wait for an answer")
+      ->check(CLI::Range(1, 600))
+      ->capture_default_str();
+}
+
+void AddList(CLI::App& app, ListRequest* request) {
+  CLI::App* list = app.add_subcommand("list", "List the pools, jobs or grants of a cluster");
+  list->require_subcommand(1);
+  for (const auto& [kind, what] : {std::pair("pools", "Machines, what they offer, use and lend"),
+                                   std::pair("jobs", "Jobs that want or hold slots of other pools"),
+                                   std::pair("grants", "Slots that one pool lends to a job of another")}) {
+    CLI::App* one = list->add_subcommand(kind, what);
+    AddQuestion(one, &request->ask);
+    one->callback([request, kind] { request->kind = kind; });
+  }
+  list->footer(
+      "Examples:\n"
+      "  sheaf list pools\n"
+      "  sheaf list jobs --address 10.0.0.1:7400 --format json\n"
+      "JSON: one document of schema sheaf.list.v1 on stdout, whatever happens.\n");
+}
+
+void AddGet(CLI::App& app, GetRequest* request) {
+  CLI::App* get = app.add_subcommand("get", "Show one pool or job of a cluster");
+  get->require_subcommand(1);
+  for (const auto& [kind, what, name] : {std::tuple("pool", "A pool, its jobs, and what it lends", "Its name"),
+                                         std::tuple("job", "What a job wants and holds", "POOL/NUMBER")}) {
+    CLI::App* one = get->add_subcommand(kind, what);
+    one->add_option("name", request->name, name)->required();
+    AddQuestion(one, &request->ask);
+    one->callback([request, kind] { request->kind = kind; });
+  }
+  get->footer(
+      "Examples:\n"
+      "  sheaf get pool worker1\n"
+      "  sheaf get job worker1/3               as sheaf list jobs names it\n"
+      "JSON: one document of schema sheaf.get.v1. Exit code 4: there is none of that name.\n");
+}
+
+void AddWhy(CLI::App& app, WhyRequest* request) {
+  CLI::App* why = app.add_subcommand("why", "Say why a job has no (more) slots on other pools");
+  why->add_option("job", request->job, "POOL/NUMBER, as sheaf list jobs names it")->required();
+  AddQuestion(why, &request->ask);
+  why->footer("Example:\n  sheaf why worker1/3\nJSON: one document of schema sheaf.why.v1.\n");
+}
+
 void AddStop(CLI::App& app, StopRequest* request) {
   CLI::App* stop = app.add_subcommand("stop", "Stop pools and schedulers; running tasks may end");
   // The variable is read by RunStop: CLI11 would take it for the flag, and --all excludes only that one.
@@ -239,6 +301,12 @@ int RunCommandLine(int argc, char** argv) {
   AddStop(app, &stop);
   AddToken(app, &token);
   AddDrain(app, &drain);
+  ListRequest list;
+  GetRequest get;
+  WhyRequest why;
+  AddList(app, &list);
+  AddGet(app, &get);
+  AddWhy(app, &why);
   LaunchRequest launch;
   AddLaunch(app, &launch);
   CLI::App* doctor = app.add_subcommand("doctor", "Check what this machine needs to run pools");
@@ -257,6 +325,9 @@ int RunCommandLine(int argc, char** argv) {
   }
 
   if (app.got_subcommand("status")) return RunStatus(status, argv);
+  if (app.got_subcommand("list")) return RunList(list, argv);
+  if (app.got_subcommand("get")) return RunGet(get, argv);
+  if (app.got_subcommand("why")) return RunWhy(why, argv);
   if (app.got_subcommand("launch")) return RunLaunch(launch, argv);
   if (app.got_subcommand("drain")) return RunDrain(drain, argv);
   if (app.got_subcommand("token")) return RunTokenCreate(token, argv);

@@ -9,12 +9,14 @@
 namespace sheaf::cli {
 namespace {
 
-// One `case` arm per command: the words that may follow "sheaf scheduler start", say.
-void AddArms(const CLI::App& app, const std::string& path, std::string* arms) {
+// One `case` arm per command: the words that may follow "sheaf scheduler start", say. `paths`: of all commands.
+void AddArms(const CLI::App& app, const std::string& path, std::string* arms, std::string* paths) {
   std::string words;
   for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
+    const std::string below = path + "/" + sub->get_name();
     words += sub->get_name() + " ";
-    AddArms(*sub, path + "/" + sub->get_name(), arms);
+    *paths += (paths->empty() ? "" : "|") + below;
+    AddArms(*sub, below, arms, paths);
   }
   for (const CLI::Option* option : app.get_options()) {
     for (const std::string& name : option->get_lnames()) words += "--" + name + " ";
@@ -25,13 +27,13 @@ void AddArms(const CLI::App& app, const std::string& path, std::string* arms) {
 }  // namespace
 
 int PrintCompletion(const CLI::App& app) {
-  std::string arms;
-  AddArms(app, "sheaf", &arms);
+  std::string arms, paths;
+  AddArms(app, "sheaf", &arms, &paths);
   std::printf(
       "_sheaf() {\n"
       "  local path=sheaf words=\"\" i\n"
       "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
-      "    case \"${COMP_WORDS[i]}\" in -*) ;; scheduler|pool|start|status|stop|doctor|completion)\n"
+      "    case \"$path/${COMP_WORDS[i]}\" in %s)\n"
       "      path=\"$path/${COMP_WORDS[i]}\" ;; esac\n"
       "  done\n"
       "  case \"$path\" in\n%s  esac\n"
@@ -41,7 +43,7 @@ int PrintCompletion(const CLI::App& app) {
       "  fi\n"
       "}\n"
       "complete -F _sheaf sheaf\n",
-      arms.c_str());
+      paths.c_str(), arms.c_str());
   return kExitOk;
 }
 

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "cli/text_table.h"
+
 namespace sheaf::cli {
 namespace {
 
@@ -12,20 +14,6 @@ using nlohmann::json;
 using scheduler::ClusterView;
 using scheduler::PoolRow;
 using scheduler::Standing;
-
-const char* Name(Standing standing) {
-  switch (standing) {
-    case Standing::kAlive:
-      return "alive";
-    case Standing::kExpected:
-      return "expected";
-    case Standing::kLost:
-      return "lost";
-    case Standing::kLeft:
-      return "left";
-  }
-  return "unknown";
-}
 
 // One pool, from whoever tells of it.
 struct Row {
@@ -67,7 +55,7 @@ Facts FactsOf(const Row& row) {
     facts.machine = row.member->pool.machine;
     facts.address = row.member->pool.address;
     facts.pid = row.member->pool.pid;
-    facts.state = Name(row.member->standing);
+    facts.state = NameOf(row.member->standing);
     facts.load = row.member->load;
   }
   if (row.own != nullptr) {
@@ -87,50 +75,6 @@ Facts FactsOf(const Row& row) {
                   own.budget_bytes,        own.tasks_executed,      own.workers_died};
   }
   return facts;
-}
-
-std::size_t Width(const std::string& cell) {  // code points, not bytes
-  return static_cast<std::size_t>(
-      std::count_if(cell.begin(), cell.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
-}
-
-// Whatever a daemon calls itself must not move the cursor of the terminal that shows it.
-std::string Printable(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return text;
-}
-
-struct Column {
-  const char* title;
-  bool right;
-};
-
-std::string Table(const std::vector<Column>& columns, const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths;
-  for (std::size_t i = 0; i < columns.size(); ++i) {
-    std::size_t width = Width(columns[i].title);
-    for (const auto& row : rows) width = std::max(width, Width(row[i]));
-    widths.push_back(width);
-  }
-  std::string out;
-  const auto line = [&](const auto& cell_of) {
-    std::string text;
-    for (std::size_t i = 0; i < columns.size(); ++i) {
-      const std::string cell = cell_of(i);
-      const std::string pad(widths[i] - Width(cell), ' ');
-      if (i) text += "  ";
-      text += columns[i].right ? pad + cell : cell + pad;
-    }
-    text.erase(text.find_last_not_of(' ') + 1);
-    out += text + "\n";
-  };
-  line([&](std::size_t i) { return std::string(columns[i].title); });
-  for (const auto& row : rows) {
-    line([&](std::size_t i) { return row[i]; });
-  }
-  return out;
 }
 
 json LoadJson(const scheduler::PoolLoad& load) {

@@ -175,6 +175,50 @@ TEST_F(DaemonsTest, SeveralPoolsJoinOneScheduler) {
   EXPECT_EQ(again.Wait(), 0) << again.Errors();
 }
 
+TEST_F(DaemonsTest, ListGetAndWhyTellOfAJobThatWaitsForAnotherPool) {
+  Child scheduler = Sheaf({"scheduler", "start"});
+  const std::string address = Word(scheduler.Line(), "address");
+  ASSERT_NE(address, "") << scheduler.Errors();
+  EXPECT_EQ(Run({"list", "pools"}, 0), "no pools yet\n");
+  Child near = Sheaf({"pool", "start", "--workers", "0", "--id", "near", "--scheduler", address});
+  const std::string socket = Word(near.Line(), "address");
+  ASSERT_NE(socket, "") << near.Errors();
+  environment_["SHEAF_ADDRESS"] = socket;  // a pool's, as programs have it: its scheduler is asked
+  Child program({SHEAF_PROGRAM}, environment_);
+  const auto ask = [&](std::vector<std::string> words, int exit_code = 0) {
+    words.insert(words.end(), {"--format", "json"});
+    const std::string text = Run(words, exit_code);
+    EXPECT_TRUE(json::accept(text)) << text;
+    return json::parse(text, nullptr, false);
+  };
+  const auto deadline = std::chrono::steady_clock::now() + Child::kPatience;
+  json jobs = json::array();
+  while (jobs.empty() && std::chrono::steady_clock::now() < deadline) jobs = ask({"list", "jobs"})["jobs"];
+  ASSERT_EQ(jobs.size(), 1u);
+  EXPECT_EQ(jobs[0]["pool_id"], "near");
+  EXPECT_GT(jobs[0]["wants"], 0);
+  EXPECT_EQ(jobs[0]["holds"], 0);
+  EXPECT_TRUE(jobs[0]["waiting_ms"].is_number());
+  const std::string name = jobs[0]["job_id"];
+  EXPECT_EQ(ask({"why", name})["reason"], "infeasible");
+  EXPECT_NE(Run({"why", name}, 0).find("No other pool of the cluster lends anything."), std::string::npos);
+  EXPECT_EQ(ask({"get", "job", name})["job"]["job_id"], name);
+  EXPECT_EQ(ask({"get", "pool", "near"})["jobs"].size(), 1u);
+  EXPECT_TRUE(ask({"list", "grants"})["grants"].empty());
+  EXPECT_TRUE(ask({"get", "pool", "nobody"}, 4)["pool"].is_null());
+  EXPECT_TRUE(ask({"get", "job", "near/4000000000"}, 4)["job"].is_null());
+  EXPECT_TRUE(ask({"why", "nobody/1"}, 4)["reason"].is_null());
+
+  Child far = Sheaf({"pool", "start", "--workers", "1", "--id", "far", "--scheduler", address});
+  ASSERT_NE(far.Line(), "") << far.Errors();
+  EXPECT_EQ(program.Line(), "sum 338350");
+  EXPECT_EQ(program.Wait(), 0) << program.Errors();
+  const json pools = ask({"list", "pools"})["pools"];
+  ASSERT_EQ(pools.size(), 2u);
+  EXPECT_EQ(pools[0]["pool_id"], "far");
+  EXPECT_EQ(pools[0]["offered_milli"], 1000);
+}
+
 TEST_F(DaemonsTest, StopEndsTheOnlyDaemonAndAsksWhichOfSeveral) {
   Child pool = Sheaf({"pool", "start", "--workers", "1"});
   const std::string address = Word(pool.Line(), "address");
@@ -184,6 +228,8 @@ TEST_F(DaemonsTest, StopEndsTheOnlyDaemonAndAsksWhichOfSeveral) {
   Run({"stop"}, 2, &errors);
   EXPECT_NE(errors.find(address), std::string::npos) << errors;
   EXPECT_NE(errors.find(tcp), std::string::npos) << errors;
+  Run({"list", "pools", "--address", address}, 4, &errors);
+  EXPECT_NE(errors.find("in no cluster"), std::string::npos) << errors;
   Run({"stop", "--address", tcp}, 0);
   EXPECT_EQ(scheduler.Wait(), 0) << scheduler.Errors();
   environment_["SHEAF_ADDRESS"] = address;  // names the pool, as --address would; --all does not mind it
@@ -215,6 +261,17 @@ TEST_F(DaemonsTest, ExitCodesSayWhatWentWrong) {
   EXPECT_EQ(Status(3, {"--address", "127.0.0.1:1"})["unreachable"].size(), 1u);
   EXPECT_EQ(Status(5, {"--address", "10.1.1.1:1"})["unreachable"].size(), 1u);
   Run({"stop", "--address", directory_ + "/absent"}, 3);
+  Run({"list"}, 2);
+  Run({"list", "threads"}, 2);
+  Run({"list", "pools", "--format", "yaml"}, 2);
+  Run({"get", "job", "7"}, 2, &errors);
+  EXPECT_NE(errors.find("POOL/NUMBER"), std::string::npos) << errors;
+  Run({"why", "near"}, 2);
+  Run({"list", "pools"}, 3);
+  Run({"list", "pools", "--address", "nowhere"}, 2);
+  Run({"list", "pools", "--address", directory_ + "/absent"}, 3);
+  Run({"list", "pools", "--address", "10.1.1.1:1"}, 5);
+  EXPECT_TRUE(json::accept(Run({"why", "near/1", "--address", "127.0.0.1:1", "--format", "json"}, 3)));
 }
 
 TEST_F(DaemonsTest, DoesNotStartTwiceAtOneAddressOrOnOneState) {
@@ -253,6 +310,7 @@ TEST_F(DaemonsTest, HelpAndCompletionNeedNoDaemon) {
   EXPECT_NE(Run({"pool", "start", "--help"}, 0).find("SHEAF_ADDRESS=$(cat"), std::string::npos);
   EXPECT_NE(Run({"--version"}, 0).find("sheaf 0."), std::string::npos);
   EXPECT_NE(Run({"completion", "bash"}, 0).find("complete -F _sheaf sheaf"), std::string::npos);
+  EXPECT_NE(Run({"completion", "bash"}, 0).find("sheaf/list/jobs) words="), std::string::npos);
   EXPECT_NE(Run({"doctor"}, 0).find("sealed shared memory"), std::string::npos);
 }
 
