@@ -71,9 +71,12 @@ std::string JobsTable(const ClusterView& view, const std::vector<const JobRow*>&
   for (const JobRow* job : jobs) {
     const std::string on = scheduler::HoldsOf(view, job->pool, job->job);
     rows.push_back({Printable(NameOf(job->pool, job->job)), Printable(MachineOf(view, job->pool)),
-                    std::to_string(job->want.slots), Printable(scheduler::NeedsOf(job->want)),
-                    std::to_string(job->holds), on.empty() ? "-" : Printable(on),
-                    job->holds < job->want.slots ? HumanDuration(job->waiting_ms) : "-"});
+                    job->expected ? "?" : std::to_string(job->want.slots),
+                    job->expected ? "?" : Printable(scheduler::NeedsOf(job->want)), std::to_string(job->holds),
+                    on.empty() ? "-" : Printable(on),
+                    job->expected                  ? "expected"
+                    : job->holds < job->want.slots ? HumanDuration(job->waiting_ms)
+                                                   : "-"});
   }
   return Table({{"JOB", false},
                 {"HOME", false},
@@ -85,12 +88,21 @@ std::string JobsTable(const ClusterView& view, const std::vector<const JobRow*>&
                rows);
 }
 
+const char* Standing(const GrantRow& grant) { return grant.expected ? "expected" : "granted"; }
+
 std::string GrantsTable(const std::vector<const GrantRow*>& grants) {
   Rows rows;
   for (const GrantRow* grant : grants)
     rows.push_back({GrantName(grant->id), Printable(NameOf(grant->borrower, grant->job)), Printable(grant->lender),
-                    std::to_string(grant->slots), Amount(grant->cpus_milli), HumanDuration(grant->age_ms)});
-  return Table({{"GRANT", false}, {"JOB", false}, {"LENDER", false}, {"SLOTS", true}, {"CPUS", true}, {"AGE", true}},
+                    std::to_string(grant->slots), Amount(grant->cpus_milli), HumanDuration(grant->age_ms),
+                    Standing(*grant)});
+  return Table({{"GRANT", false},
+                {"JOB", false},
+                {"LENDER", false},
+                {"SLOTS", true},
+                {"CPUS", true},
+                {"AGE", true},
+                {"STANDING", false}},
                rows);
 }
 
@@ -163,8 +175,9 @@ json ToJson(const ClusterView& view, const JobRow& job) {
           {"pool_id", job.pool},
           {"job", job.job},
           {"machine", MachineOf(view, job.pool)},
-          {"wants", job.want.slots},
-          {"cpus_milli", job.want.cpus_milli},
+          {"expected", job.expected},
+          {"wants", job.expected ? json(nullptr) : json(job.want.slots)},
+          {"cpus_milli", job.expected ? json(nullptr) : json(job.want.cpus_milli)},
           {"resources_milli", job.want.resources},
           {"labels", job.want.labels},
           {"holds", job.holds},
@@ -183,7 +196,8 @@ json ToJson(const GrantRow& grant) {
           {"lender_incarnation", grant.lender_incarnation},
           {"slots", grant.slots},
           {"cpus_milli", grant.cpus_milli},
-          {"age_ms", grant.age_ms}};
+          {"age_ms", grant.age_ms},
+          {"standing", Standing(grant)}};
 }
 
 template <class T, class Predicate>
@@ -272,11 +286,13 @@ std::string JobTable(const ClusterView& view, const JobName& name) {
   const JobRow* job = FindJob(view, name);
   if (!job) return {};
   const std::string on = scheduler::HoldsOf(view, name.pool, name.number);
-  std::string text = Facts({{"job", NameOf(name.pool, name.number)},
-                            {"home", name.pool + " on " + MachineOf(view, name.pool)},
-                            {"wants", std::to_string(job->want.slots) + " slots of " + scheduler::NeedsOf(job->want)},
-                            {"holds", std::to_string(job->holds) + (on.empty() ? "" : ": " + on)},
-                            {"waiting", job->holds < job->want.slots ? HumanDuration(job->waiting_ms) : "no"}});
+  std::string text =
+      Facts({{"job", NameOf(name.pool, name.number)},
+             {"home", name.pool + " on " + MachineOf(view, name.pool)},
+             {"wants", job->expected ? "not known: its pool has not reported since the scheduler's restart"
+                                     : std::to_string(job->want.slots) + " slots of " + scheduler::NeedsOf(job->want)},
+             {"holds", std::to_string(job->holds) + (on.empty() ? "" : ": " + on)},
+             {"waiting", job->holds < job->want.slots ? HumanDuration(job->waiting_ms) : "no"}});
   const auto grants = Those(view.grants, By(name));
   if (!grants.empty()) text += "\n" + GrantsTable(grants);
   return text;

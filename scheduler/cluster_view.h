@@ -28,6 +28,7 @@ struct JobRow {
   LeaseWant want;  // without its bytes
   std::uint32_t holds = 0;
   std::uint64_t waiting_ms = 0;  // since when it wants more than it holds
+  bool expected = false;         // its pool has not reported since the scheduler's restart: its want is not known
 };
 
 struct GrantRow {
@@ -38,6 +39,7 @@ struct GrantRow {
   std::uint64_t lender_incarnation = 0;
   std::uint32_t slots = 0, cpus_milli = 0;
   std::uint64_t age_ms = 0;
+  bool expected = false;  // granted before the scheduler's restart; its borrower has not reported since
 };
 
 struct ClusterView {

@@ -42,6 +42,7 @@ v1::JobRow ToMessage(const JobRow& row) {
   for (const std::string& label : row.want.labels) message.add_labels(label);
   message.set_holds(row.holds);
   message.set_waiting_ms(row.waiting_ms);
+  message.set_expected(row.expected);
   return message;
 }
 
@@ -55,6 +56,7 @@ JobRow FromMessage(const v1::JobRow& message) {
   row.want.labels.insert(message.labels().begin(), message.labels().end());
   row.holds = message.holds();
   row.waiting_ms = message.waiting_ms();
+  row.expected = message.expected();
   return row;
 }
 
@@ -69,6 +71,7 @@ v1::GrantRow ToMessage(const GrantRow& row) {
   message.set_slots(row.slots);
   message.set_cpus_milli(row.cpus_milli);
   message.set_age_ms(row.age_ms);
+  message.set_expected(row.expected);
   return message;
 }
 
@@ -83,6 +86,7 @@ GrantRow FromMessage(const v1::GrantRow& message) {
   row.slots = message.slots();
   row.cpus_milli = message.cpus_milli();
   row.age_ms = message.age_ms();
+  row.expected = message.expected();
   return row;
 }
 

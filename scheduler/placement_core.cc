@@ -98,7 +98,8 @@ void PlacementCore::PoolUp(const std::string& id, std::uint64_t incarnation, con
   now_ = now;
   if (const Pool* known = Find(id); known && known->up && known->incarnation == incarnation && known->offer == offer)
     return;
-  PoolDown(id, now);  // what an earlier life lent or borrowed is over
+  UnexpectOthers(id, incarnation);
+  Drop(id, now);  // what an earlier life lent or borrowed is over
   const Place place = AddPlace(id);
   Pool& pool = pools_[place];
   pool.incarnation = incarnation;
@@ -109,6 +110,11 @@ void PlacementCore::PoolUp(const std::string& id, std::uint64_t incarnation, con
 }
 
 void PlacementCore::PoolDown(const std::string& id, Time now) {
+  UnexpectOthers(id, 0);
+  Drop(id, now);
+}
+
+void PlacementCore::Drop(const std::string& id, Time now) {
   now_ = now;
   const auto found = places_.find(id);
   if (found == places_.end()) return;
@@ -149,6 +155,10 @@ void PlacementCore::Report(const std::string& id, const PoolReport& report, Time
   for (const GrantInfo& grant : report.held) {
     held.insert(grant.id);
     if (!grants_.contains(grant.id)) Adopt(place, grant);
+  }
+  if (const auto at = expected_at_.find(id); at != expected_at_.end()) {
+    for (const std::uint64_t grant : std::vector(at->second.begin(), at->second.end()))
+      if (expected_.at(grant).borrower == id) Unexpect(grant);  // it is held, and counted, or was returned
   }
   if (!limits_.bug_lost_answer_keeps_slots) {
     for (const std::uint64_t grant : std::vector(pools_[place].borrowed))
@@ -238,6 +248,7 @@ void PlacementCore::Make(const JobKey& key, Place lender, std::uint32_t slots, T
   job.has += slots;
   job.grants.insert(grant.info.id);
   granted_ += slots;
+  changed_.push_back(grant.info.id);
   grants_.emplace(grant.info.id, std::move(grant));
   Index(lender);
   Wait(key, now);
@@ -257,7 +268,9 @@ void PlacementCore::Adopt(Place borrower, const GrantInfo& held) {
   grant.info.address = pool.offer.address;
   grant.borrower = borrower;
   grant.lender = found->second;
-  grant.since = now_;
+  const auto expected = expected_.find(held.id);
+  grant.since = expected == expected_.end() ? now_ : expected->second.since;
+  changed_.push_back(held.id);
   if (!limits_.bug_old_epoch_is_free) pool.lent_milli += std::uint64_t{held.slots} * held.cpus_milli;
   for (const auto& [name, amount] : held.resources) pool.lent[name] += amount * held.slots;
   pool.lends.push_back(held.id);
@@ -279,6 +292,7 @@ void PlacementCore::End(std::uint64_t id) {
   if (found == grants_.end()) return;
   const Grant grant = std::move(found->second);
   grants_.erase(found);
+  changed_.push_back(id);
   Pool& lender = pools_[grant.lender];
   const bool counted = !limits_.bug_old_epoch_is_free || id >> 40 == next_grant_ >> 40;
   if (counted) lender.lent_milli -= std::uint64_t{grant.info.slots} * grant.info.cpus_milli;
@@ -381,6 +395,40 @@ void PlacementCore::TakeBack(Time now) {
       GrantTo(key, 1, now);
       return;
     }
+  }
+}
+
+// ---- what an earlier life of this scheduler had granted ---------------------------------------------------------
+
+void PlacementCore::Expect(const GrantRecord& grant) {
+  if (EpochOf(grant.id) >= EpochOf(next_grant_) || grant.borrower == grant.lender) {  // no state of ours says so
+    changed_.push_back(grant.id);
+    return;
+  }
+  expected_[grant.id] = grant;
+  expected_at_[grant.borrower].insert(grant.id);
+  expected_at_[grant.lender].insert(grant.id);
+}
+
+void PlacementCore::Unexpect(std::uint64_t id) {
+  const auto found = expected_.find(id);
+  if (found == expected_.end()) return;
+  for (const std::string& pool : {found->second.borrower, found->second.lender}) {
+    const auto at = expected_at_.find(pool);
+    at->second.erase(id);
+    if (at->second.empty()) expected_at_.erase(at);
+  }
+  expected_.erase(found);
+  changed_.push_back(id);
+}
+
+void PlacementCore::UnexpectOthers(const std::string& pool, std::uint64_t incarnation) {
+  const auto at = expected_at_.find(pool);
+  if (at == expected_at_.end()) return;
+  for (const std::uint64_t id : std::vector(at->second.begin(), at->second.end())) {
+    const GrantRecord& grant = expected_.at(id);
+    const std::uint64_t life = grant.borrower == pool ? grant.borrower_incarnation : grant.lender_incarnation;
+    if (life != incarnation) Unexpect(id);
   }
 }
 

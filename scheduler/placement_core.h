@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -45,6 +46,21 @@ struct GrantInfo {
   std::uint32_t slots = 0, cpus_milli = 1000;
   Resources resources = {};  // of each slot
   friend bool operator==(const GrantInfo&, const GrantInfo&) = default;
+};
+
+// The life of the scheduler that gave it.
+constexpr std::uint64_t EpochOf(std::uint64_t grant) { return grant >> 40; }
+
+// What of a grant must survive the scheduler.
+struct GrantRecord {
+  std::uint64_t id = 0;
+  std::string borrower;
+  std::uint64_t borrower_incarnation = 0, job = 0;
+  std::string lender;
+  std::uint64_t lender_incarnation = 0;
+  std::uint32_t slots = 0, cpus_milli = 0;
+  Time since = 0;  // by the core's clock; in the state store by the time of day, as the core's begins anew
+  friend bool operator==(const GrantRecord&, const GrantRecord&) = default;
 };
 
 struct PoolOffer {
@@ -97,6 +113,14 @@ class PlacementCore {
   void Tick(Time now);
   Time NextDeadline() const;
 
+  // A grant of an earlier life of this scheduler, as its state tells. It is shown until its borrower reports, or either pool
+  // is gone or lives anew; what it lends is not counted before the borrower says that it is still in use.
+  void Expect(const GrantRecord& grant);
+  // Grants that have begun, ended or are expected no more since the last call; one may be named twice.
+  std::vector<std::uint64_t> TakeChanged() { return std::exchange(changed_, {}); }
+  // nullopt: neither in force nor expected.
+  std::optional<GrantRecord> RecordOf(std::uint64_t grant) const;
+
   std::size_t grants() const { return grants_.size(); }
   std::uint64_t granted() const { return granted_; }  // slots, ever
   std::uint64_t FreeMilli() const;
@@ -147,6 +171,10 @@ class PlacementCore {
   void Make(const JobKey& key, Place lender, std::uint32_t slots, Time now);
   void Adopt(Place borrower, const GrantInfo& held);
   void End(std::uint64_t grant);
+  void Drop(const std::string& pool, Time now);
+  void Unexpect(std::uint64_t grant);
+  // Of what is expected by or from that pool, all but what belongs to its life `incarnation`.
+  void UnexpectOthers(const std::string& pool, std::uint64_t incarnation);
   void Wait(const JobKey& key, Time now);  // puts the job where its want says
   void TakeBack(Time now);
   bool FitsWithout(const Pool& pool, const LeaseWant& want, const GrantInfo& grant) const;
@@ -164,6 +192,9 @@ class PlacementCore {
   using Claim = std::pair<std::pair<std::uint32_t, Time>, JobKey>;
   std::set<Claim> waiting_;
   std::map<JobKey, Claim> claims_;
+  std::map<std::uint64_t, GrantRecord> expected_;
+  std::map<std::string, std::set<std::uint64_t>> expected_at_;  // borrower or lender
+  std::vector<std::uint64_t> changed_;
   std::uint64_t next_grant_;
   std::uint64_t granted_ = 0;
   Time now_ = 0, last_taken_ = 0;  // when something was, or could have been, taken back

@@ -78,6 +78,17 @@ std::size_t PlacementCore::Bytes() const {
   return bytes;
 }
 
+std::optional<GrantRecord> PlacementCore::RecordOf(std::uint64_t id) const {
+  if (const auto grant = grants_.find(id); grant != grants_.end()) {
+    const auto& [info, borrower, lender, resources, since] = grant->second;
+    return GrantRecord{id,         pools_[borrower].id, pools_[borrower].incarnation,
+                       info.job,   info.lender,         info.lender_incarnation,
+                       info.slots, info.cpus_milli,     since};
+  }
+  const auto expected = expected_.find(id);
+  return expected == expected_.end() ? std::nullopt : std::optional(expected->second);
+}
+
 void PlacementCore::Show(Time now, ClusterView* view) const {
   const auto milliseconds = [now](Time since) {
     return now > since ? static_cast<std::uint64_t>((now - since) / 1'000'000) : 0;
@@ -112,19 +123,34 @@ void PlacementCore::Show(Time now, ClusterView* view) const {
       ++view->left_out;
     }
   }
+  std::map<std::pair<std::string, std::uint64_t>, std::uint32_t> held;  // by jobs of which no more is known yet
+  for (const auto& [id, grant] : expected_) held[{grant.borrower, grant.job}] += grant.slots;
+  for (const auto& [name, slots] : held) {
+    JobRow row;
+    std::tie(row.pool, row.job) = name;
+    row.holds = slots;
+    row.expected = true;
+    if (room.Take(row.pool.size())) {
+      view->jobs.push_back(std::move(row));
+    } else {
+      ++view->left_out;
+    }
+  }
   std::sort(view->jobs.begin(), view->jobs.end(), [](const JobRow& a, const JobRow& b) {
     return std::tie(a.pool, a.job) < std::tie(b.pool, b.job);  // not by place: that changes when a pool comes back
   });
-  for (const auto& [id, grant] : grants_) {
-    const Pool& borrower = pools_[grant.borrower];
-    if (!room.Take(borrower.id.size() + grant.info.lender.size())) {
+  const auto show = [&](std::uint64_t id, bool expected) {
+    const GrantRecord grant = *RecordOf(id);
+    if (!room.Take(grant.borrower.size() + grant.lender.size())) {
       ++view->left_out;
-      continue;
+      return;
     }
-    view->grants.push_back({id, borrower.id, borrower.incarnation, grant.info.job, grant.info.lender,
-                            grant.info.lender_incarnation, grant.info.slots, grant.info.cpus_milli,
-                            milliseconds(grant.since)});
-  }
+    view->grants.push_back({id, grant.borrower, grant.borrower_incarnation, grant.job, grant.lender,
+                            grant.lender_incarnation, grant.slots, grant.cpus_milli, milliseconds(grant.since),
+                            expected});
+  };
+  for (const auto& [id, grant] : expected_) show(id, true);
+  for (const auto& [id, grant] : grants_) show(id, false);
 }
 
 void PlacementCore::Check() const {

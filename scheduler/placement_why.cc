@@ -112,15 +112,20 @@ bool OthersHaveNoMore(const ClusterView& view, const std::vector<const PoolRow*>
   return any;
 }
 
+// The scheduler was restarted, and remembers no more than what was granted before.
+Explanation NotBack(const PoolRow& home, const std::string& holds) {
+  Explanation why{Reason::kPoolGone,
+                  {"The scheduler was restarted, and its pool " + home.pool.pool_id +
+                   " has not reported since: nothing new is granted before it does."}};
+  if (!holds.empty()) why.sentences.push_back("Granted before: " + holds + ".");
+  return why;
+}
+
 Explanation PoolIsGone(const PoolRow& home) {
   const std::string& name = home.pool.pool_id;
   switch (home.standing) {
     case Standing::kLeft:
       return {Reason::kPoolGone, {"Its pool " + name + " has left the cluster, and its jobs with it."}};
-    case Standing::kExpected:
-      return {Reason::kPoolGone,
-              {"The scheduler was restarted " + Seconds(home.silent_ms) + " ago and has not heard of its pool " + name +
-               " since: nothing new is granted until it reports."}};
     default:
       return {Reason::kPoolGone,
               {"Its pool " + name + " is lost: nothing was heard of it for " + Seconds(home.silent_ms) +
@@ -167,6 +172,7 @@ std::optional<Explanation> Why(const ClusterView& view, const std::string& pool,
   const auto home =
       std::find_if(view.pools.begin(), view.pools.end(), [&](const PoolRow& row) { return row.pool.pool_id == pool; });
   if (home == view.pools.end()) return std::nullopt;
+  if (home->standing == Standing::kExpected) return NotBack(*home, HoldsOf(view, pool, number));
   if (home->standing != Standing::kAlive) return PoolIsGone(*home);
   if (home->draining)
     return Explanation{Reason::kPoolDrains,
@@ -175,6 +181,7 @@ std::optional<Explanation> Why(const ClusterView& view, const std::string& pool,
                                   [&](const JobRow& row) { return row.pool == pool && row.job == number; });
   const bool listed = found != view.jobs.end();
   const std::string holds = HoldsOf(view, pool, number);
+  if (listed && found->expected) return NotBack(*home, holds);
   if (!listed || found->want.slots == 0) {
     Explanation none{Reason::kWantsNothing,
                      {"It wants nothing from other pools: what it has to do, its own pool does."}};

@@ -54,14 +54,28 @@ bool IsPlainId(const std::string& id) {
   });
 }
 
-SchedulerCore::SchedulerCore(Config config, const std::vector<PoolIdentity>& known, Time now)
+SchedulerCore::SchedulerCore(Config config, const std::vector<PoolIdentity>& known, Time now,
+                             const std::vector<GrantRecord>& granted)
     : config_(std::move(config)), nodes_(config_.limits), placement_(config_.placement, config_.epoch) {
   for (const PoolIdentity& pool : known) nodes_.Expect(pool, now);
+  const auto lives = [this](const std::string& pool, std::uint64_t incarnation) {
+    const Node* node = nodes_.Find(pool);
+    return node != nullptr && node->identity.incarnation == incarnation;
+  };
+  for (const GrantRecord& grant : granted) {
+    journal_.InFile(grant.id);
+    if (lives(grant.borrower, grant.borrower_incarnation) && lives(grant.lender, grant.lender_incarnation)) {
+      placement_.Expect(grant);
+    } else {
+      journal_.Changed(grant.id, false);  // of a life that is over: nobody will report it
+    }
+  }
 }
 
 std::vector<Action> SchedulerCore::OnEvent(const Event& event, Time now) {
   actions_.clear();
   std::visit([&](const auto& e) { On(e, now); }, event);
+  WriteGrants(now);
   return std::exchange(actions_, {});
 }
 
@@ -196,6 +210,7 @@ void SchedulerCore::On(const DrainAsked& event, Time now) {
 
 void SchedulerCore::On(const StoreDone& event, Time now) {
   trouble_ = event.ok ? std::string() : event.error;
+  if (event.write == grants_write_) return journal_.Done(event.ok, now);
   const auto found = writes_.find(event.write);
   if (found == writes_.end()) return;  // an erasure: a pool that stays in the file is only expected in vain
   const OpenWrite open = std::move(found->second);
@@ -226,6 +241,20 @@ void SchedulerCore::Erase(const PoolIdentity& pool) {
     if (open.pool.pool_id == pool.pool_id) return;
   }
   actions_.push_back(ErasePool{next_write_++, pool.pool_id});
+}
+
+// Behind all answers of the event.
+void SchedulerCore::WriteGrants(Time now) {
+  for (const std::uint64_t grant : placement_.TakeChanged())
+    journal_.Changed(grant, placement_.RecordOf(grant).has_value());
+  GrantJournal::Batch batch = journal_.Begin(now);
+  if (batch.empty()) return;
+  StoreGrants action;
+  action.write = grants_write_ = next_write_++;
+  for (const std::uint64_t grant : batch.put)
+    if (auto record = placement_.RecordOf(grant)) action.put.push_back(std::move(*record));
+  action.erase = std::move(batch.erase);
+  actions_.push_back(std::move(action));
 }
 
 SchedulerCore::OpenWrite* SchedulerCore::FindWaiting(const PoolIdentity& pool) {
@@ -271,6 +300,12 @@ std::string Describe(const Action& action) {
     std::string operator()(const ReplyLeave& a) const { return Reply("reply_leave", a.token, a.verdict); }
     std::string operator()(const StorePool& a) const { return "store " + Name(a.pool); }
     std::string operator()(const ErasePool& a) const { return "erase " + a.pool_id; }
+    std::string operator()(const StoreGrants& a) const {
+      std::string text = "store_grants";
+      for (const GrantRecord& grant : a.put) text += " +" + std::to_string(grant.id);
+      for (const std::uint64_t grant : a.erase) text += " -" + std::to_string(grant);
+      return text;
+    }
     std::string operator()(const PoolJoined& a) const { return "joined " + Name(a.pool); }
     std::string operator()(const PoolGone& a) const { return "gone " + Name(a.pool) + " " + a.why; }
   };

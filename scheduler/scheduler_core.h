@@ -2,7 +2,8 @@
 //
 // Sans-IO: events and the time go in, actions come out. Every request carries a token and is answered exactly once
 // with it, at once or after a durable write; a repeated request gets the answer of the first. A registration is
-// acknowledged only when the state store holds it, so that a restarted scheduler still expects the pool.
+// acknowledged only when the state store holds it, so that a restarted scheduler still expects the pool. Grants are stored, too,
+// but after the fact: what the store knows of them may be behind, and is for viewers until the pools report.
 // One owner thread; not synchronised. The shell carries out the actions in their order, after OnEvent has returned.
 #pragma once
 
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "scheduler/cluster_view.h"
+#include "scheduler/grant_journal.h"
 #include "scheduler/node_table.h"
 #include "scheduler/placement_core.h"
 
@@ -49,7 +51,7 @@ struct DrainAsked {  // by whoever runs the cluster
   std::uint64_t token = 0;
   std::string pool_id;
 };
-struct StoreDone {  // the answer to StorePool and ErasePool
+struct StoreDone {  // the answer to StorePool, ErasePool and StoreGrants
   std::uint64_t write = 0;
   bool ok = true;
   std::string error;
@@ -87,6 +89,11 @@ struct ErasePool {
   std::uint64_t write = 0;
   std::string pool_id;
 };
+struct StoreGrants {  // all of it or nothing; nobody waits for it, and there is one at a time
+  std::uint64_t write = 0;
+  std::vector<GrantRecord> put;
+  std::vector<std::uint64_t> erase;
+};
 struct PoolJoined {  // an announcement: a line in the log today
   PoolIdentity pool;
 };
@@ -94,8 +101,8 @@ struct PoolGone {
   PoolIdentity pool;
   std::string why;
 };
-using Action =
-    std::variant<ReplyRegister, ReplyHeartbeat, ReplyLeave, ReplyDrain, StorePool, ErasePool, PoolJoined, PoolGone>;
+using Action = std::variant<ReplyRegister, ReplyHeartbeat, ReplyLeave, ReplyDrain, StorePool, ErasePool, StoreGrants,
+                            PoolJoined, PoolGone>;
 
 class SchedulerCore {
  public:
@@ -108,10 +115,14 @@ class SchedulerCore {
     std::size_t waiters_max = 8;   // repeats of one registration that may wait with it
   };
 
-  SchedulerCore(Config config, const std::vector<PoolIdentity>& known, Time now);
+  // `known`, `granted`: what the state store has from the life before.
+  SchedulerCore(Config config, const std::vector<PoolIdentity>& known, Time now,
+                const std::vector<GrantRecord>& granted = {});
 
   std::vector<Action> OnEvent(const Event& event, Time now);
-  Time NextDeadline() const { return std::min(nodes_.NextDeadline(), placement_.NextDeadline()); }
+  Time NextDeadline() const {
+    return std::min({nodes_.NextDeadline(), placement_.NextDeadline(), journal_.NextDeadline()});
+  }
 
   const NodeTable& nodes() const { return nodes_; }
   const PlacementCore& placement() const { return placement_; }
@@ -139,6 +150,7 @@ class SchedulerCore {
   void Settle(std::uint64_t token, const PoolIdentity& pool, const PoolLoad& load, const PoolOffer& offer, Time now);
   bool Drains(const std::string& pool_id, std::uint64_t incarnation) const;
   void Erase(const PoolIdentity& pool);
+  void WriteGrants(Time now);
   OpenWrite* FindWaiting(const PoolIdentity& pool);
 
   Config config_;
@@ -147,6 +159,8 @@ class SchedulerCore {
   std::map<std::string, std::uint64_t> draining_;  // pool -> the life of it that was asked to end
   std::map<std::uint64_t, OpenWrite> writes_;
   std::uint64_t next_write_ = 1;
+  GrantJournal journal_;
+  std::uint64_t grants_write_ = 0;  // the StoreGrants under way
   std::string trouble_;
   std::vector<Action> actions_;  // of the event in hand
 };

@@ -5,11 +5,20 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/unix_time.h"
 
 namespace sheaf::scheduler {
 namespace {
 
 constexpr Time kLongestSleep = 1'000'000'000;
+
+Time TimeOfDay() { return UnixSeconds() * 1'000'000'000; }
+
+// Between the core's clock and the time of day, which a later life of the scheduler understands, too.
+std::vector<GrantRecord> Shifted(std::vector<GrantRecord> grants, Time by) {
+  for (GrantRecord& grant : grants) grant.since += by;
+  return grants;
+}
 
 template <class... F>
 struct Overloaded : F... {
@@ -19,12 +28,13 @@ struct Overloaded : F... {
 }  // namespace
 
 SchedulerLoop::SchedulerLoop(SchedulerCore::Config config, const std::vector<PoolIdentity>& known,
-                             std::unique_ptr<StateStore> store, ClusterView about, Log log)
+                             std::unique_ptr<StateStore> store, ClusterView about, Log log,
+                             std::vector<GrantRecord> granted)
     : config_(config),
       started_(NowNanos()),
       about_(std::move(about)),
       log_(std::move(log)),
-      core_(std::move(config), known, started_),
+      core_(std::move(config), known, started_, Shifted(std::move(granted), NowNanos() - TimeOfDay())),
       store_(std::move(store)),
       writer_([this] { WriteLoop(); }) {}
 
@@ -110,7 +120,7 @@ void SchedulerLoop::Handle(Item item, Time now) {
                    look.answer(&view);
                  },
                  [&](StoreDone& done) {
-                   if (!done.ok) log_("state not stored: " + done.error);
+                   if (!done.ok && done.error != core_.trouble()) log_("state not stored: " + done.error);
                    Perform(core_.OnEvent(done, now));
                  },
              },
@@ -130,16 +140,22 @@ void SchedulerLoop::Perform(const std::vector<Action>& actions) {
                      log_("pool " + a.pool.pool_id + " joined (" + a.pool.machine + ", " + a.pool.address + ")");
                    },
                    [&](const PoolGone& a) { log_("pool " + a.pool.pool_id + " is gone: " + a.why); },
-                   [&](const auto& write) {
-                     {
-                       std::lock_guard lock(write_mutex_);
-                       writes_.push_back(write);
-                     }
-                     write_arrived_.notify_one();
+                   [&](StoreGrants a) {
+                     a.put = Shifted(std::move(a.put), TimeOfDay() - NowNanos());
+                     Store(std::move(a));
                    },
+                   [&](const auto& write) { Store(write); },
                },
                action);
   }
+}
+
+void SchedulerLoop::Store(Write write) {
+  {
+    std::lock_guard lock(write_mutex_);
+    writes_.push_back(std::move(write));
+  }
+  write_arrived_.notify_one();
 }
 
 void SchedulerLoop::AnswerToken(std::uint64_t token, Answer reply) {
@@ -172,10 +188,13 @@ void SchedulerLoop::WriteLoop() {
     if (const auto* put = std::get_if<StorePool>(&write)) {
       done.write = put->write;
       status = store_->PutPool(put->pool);
+    } else if (const auto* erase = std::get_if<ErasePool>(&write)) {
+      done.write = erase->write;
+      status = store_->ErasePool(erase->pool_id);
     } else {
-      const auto& erase = std::get<ErasePool>(write);
-      done.write = erase.write;
-      status = store_->ErasePool(erase.pool_id);
+      const auto& grants = std::get<StoreGrants>(write);
+      done.write = grants.write;
+      status = store_->ChangeGrants(grants.put, grants.erase);
     }
     done.ok = status.ok();
     done.error = status.message;

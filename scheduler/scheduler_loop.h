@@ -2,7 +2,8 @@
 //
 // Ask and AskView may be called from any thread and never block: they enqueue, or answer at once that there is no
 // room. Every answer is given exactly once, on the loop's thread or, when refused, on the caller's. The state store
-// runs on a thread of its own, so that a slow disk delays registrations only.
+// runs on a thread of its own, so that a slow disk delays registrations only: what it is told of grants is one transaction for
+// all that changed while the one before was written, and nobody waits for it.
 #pragma once
 
 #include <condition_variable>
@@ -37,9 +38,10 @@ class SchedulerLoop {
 
   static constexpr std::size_t kInboxMax = 4096;
 
-  // `store` is open and belongs to the loop from now on. `about` carries what the core does not know.
+  // `store` is open and belongs to the loop from now on; `known` and `granted` were in it. `about` carries what the core
+  // does not know.
   SchedulerLoop(SchedulerCore::Config config, const std::vector<PoolIdentity>& known, std::unique_ptr<StateStore> store,
-                ClusterView about, Log log);
+                ClusterView about, Log log, std::vector<GrantRecord> granted = {});
   ~SchedulerLoop();
   SchedulerLoop(const SchedulerLoop&) = delete;
   SchedulerLoop& operator=(const SchedulerLoop&) = delete;
@@ -70,12 +72,13 @@ class SchedulerLoop {
     bool placement = false;
   };
   using Item = std::variant<Question, Look, StoreDone>;
-  using Write = std::variant<StorePool, ErasePool>;
+  using Write = std::variant<StorePool, ErasePool, StoreGrants>;
 
   void Handle(Item item, Time now);
   void Perform(const std::vector<Action>& actions);
   void AnswerToken(std::uint64_t token, Answer answer);
   ClusterView View(Time now, bool placement) const;
+  void Store(Write write);
   void WriteLoop();
   bool Enqueue(Item item);
 
@@ -96,7 +99,7 @@ class SchedulerLoop {
   std::unique_ptr<StateStore> store_;  // writer's thread only
   std::mutex write_mutex_;
   std::condition_variable write_arrived_;
-  std::deque<Write> writes_;  // bounded by the core's writes_max and pools_max
+  std::deque<Write> writes_;  // bounded by the core's writes_max and pools_max, and one StoreGrants
   bool writer_stopping_ = false;
   std::thread writer_;
 };

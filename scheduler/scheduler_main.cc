@@ -148,7 +148,7 @@ Outcome RunScheduler(const SchedulerOptions& options, const std::function<bool(c
   ClusterView about;
   about.pid = static_cast<std::uint32_t>(getpid());
   about.version = options.version;
-  SchedulerLoop loop(config, state.pools, std::move(store), about, LogLine);
+  SchedulerLoop loop(config, state.pools, std::move(store), about, LogLine, std::move(state.grants));
   loop.set_secret(secret);
   Security security;
   const bool reachable = listen.fault == ListenAddress::Fault::kNotLocal;

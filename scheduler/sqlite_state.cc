@@ -3,14 +3,28 @@
 #include <sqlite3.h>
 #include <sys/random.h>
 
+#include <iterator>
 #include <utility>
 
 #include "base/hex.h"
+
 namespace sheaf::scheduler {
 namespace {
 
-constexpr int kFormat = 1;            // PRAGMA user_version
 constexpr int kApplication = 0x5368;  // PRAGMA application_id
+
+// Each takes a file from the format of its place here, PRAGMA user_version, to the next one. A step that was released is not
+// changed any more.
+constexpr const char* kSteps[] = {
+    "CREATE TABLE cluster(one INTEGER PRIMARY KEY CHECK(one=1), id TEXT NOT NULL, epoch INTEGER NOT NULL);"
+    "CREATE TABLE pool(pool_id TEXT PRIMARY KEY, incarnation INTEGER NOT NULL, machine TEXT NOT NULL,"
+    " address TEXT NOT NULL, version TEXT NOT NULL, pid INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE lent(id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, borrower TEXT NOT NULL,"
+    " borrower_incarnation INTEGER NOT NULL, job INTEGER NOT NULL, lender TEXT NOT NULL,"
+    " lender_incarnation INTEGER NOT NULL, slots INTEGER NOT NULL, cpus_milli INTEGER NOT NULL,"
+    " since INTEGER NOT NULL)",
+};
+constexpr int kFormat = static_cast<int>(std::size(kSteps));
 
 // A prepared statement, finalised with its scope.
 class Statement {
@@ -30,6 +44,8 @@ class Statement {
   }
   // SQLITE_ROW, SQLITE_DONE or an error.
   int Step() { return code_ == SQLITE_OK ? sqlite3_step(statement_) : code_; }
+  // To be bound and stepped anew. What went wrong in the last step was its result already.
+  void Reset() { sqlite3_reset(statement_); }
   std::string Text(int column) const {
     const auto* text = sqlite3_column_text(statement_, column);
     const int size = sqlite3_column_bytes(statement_, column);
@@ -117,14 +133,13 @@ StateStatus SqliteState::Prepare() {
                              "PRAGMA trusted_schema=OFF", "PRAGMA journal_size_limit=1048576"}) {
     if (StateStatus status = Execute(pragma); !status.ok()) return status;
   }
-  std::uint64_t format = 0;
   {
     Statement ask(db_.get(), "PRAGMA user_version");
     if (const int code = ask.Step(); code != SQLITE_ROW) return Fail(code, "read the format");
-    format = ask.Number(0);
+    format_ = ask.Number(0);
   }
-  if (format > kFormat) {
-    return {StateFault::kTooNew, "state file " + path_ + ": format " + std::to_string(format) + ", this sheaf knows " +
+  if (format_ > kFormat) {
+    return {StateFault::kTooNew, "state file " + path_ + ": format " + std::to_string(format_) + ", this sheaf knows " +
                                      std::to_string(kFormat) + "; use the newer sheaf"};
   }
   {
@@ -137,47 +152,74 @@ StateStatus SqliteState::Prepare() {
 
 StateStatus SqliteState::Load(OpenedState* state) {
   if (StateStatus status = Execute("BEGIN EXCLUSIVE"); !status.ok()) return status;
+  if (StateStatus status = Migrate(); !status.ok()) return status;
+  if (StateStatus status = BeginEpoch(state); !status.ok()) return status;
+  if (StateStatus status = ReadPools(state); !status.ok()) return status;
+  if (StateStatus status = ReadGrants(state); !status.ok()) return status;
+  return Execute("COMMIT");
+}
+
+StateStatus SqliteState::Migrate() {
+  for (std::uint64_t step = format_; step < kFormat; ++step)
+    if (StateStatus status = Execute(kSteps[step]); !status.ok()) return status;
   const std::string format =
       "PRAGMA user_version=" + std::to_string(kFormat) + "; PRAGMA application_id=" + std::to_string(kApplication);
-  for (const char* sql : {"CREATE TABLE IF NOT EXISTS cluster(one INTEGER PRIMARY KEY CHECK(one=1), id TEXT NOT NULL,"
-                          " epoch INTEGER NOT NULL)",
-                          "CREATE TABLE IF NOT EXISTS pool(pool_id TEXT PRIMARY KEY, incarnation INTEGER NOT NULL,"
-                          " machine TEXT NOT NULL, address TEXT NOT NULL, version TEXT NOT NULL,"
-                          " pid INTEGER NOT NULL) WITHOUT ROWID",
-                          format.c_str()}) {
-    if (StateStatus status = Execute(sql); !status.ok()) return status;
-  }
-  {
-    Statement bump(db_.get(),
-                   "INSERT INTO cluster VALUES(1, ?, 1)"
-                   " ON CONFLICT(one) DO UPDATE SET epoch=epoch+1 RETURNING id, epoch");
-    const std::string fresh = FreshClusterId();
-    if (fresh.empty()) return {StateFault::kInputOutput, "the system gives no random bytes"};
-    bump.Bind(1, fresh);
-    if (const int code = bump.Step(); code != SQLITE_ROW) return Fail(code, "begin a new epoch");
-    state->cluster_id = bump.Text(0);
-    state->epoch = bump.Number(1);
-    if (const int code = bump.Step(); code != SQLITE_DONE) return Fail(code, "begin a new epoch");
-  }
+  return Execute(format.c_str());
+}
+
+StateStatus SqliteState::BeginEpoch(OpenedState* state) {
+  // Ids of grants are numbered by epoch: one that stands here must never be given again.
+  Statement bump(db_.get(),
+                 "INSERT INTO cluster VALUES(1, ?, 1) ON CONFLICT(one) DO UPDATE"
+                 " SET epoch=max(epoch, (SELECT coalesce(max(epoch), 0) FROM lent))+1 RETURNING id, epoch");
+  const std::string fresh = FreshClusterId();
+  if (fresh.empty()) return {StateFault::kInputOutput, "the system gives no random bytes"};
+  bump.Bind(1, fresh);
+  if (const int code = bump.Step(); code != SQLITE_ROW) return Fail(code, "begin a new epoch");
+  state->cluster_id = bump.Text(0);
+  state->epoch = bump.Number(1);
+  if (const int code = bump.Step(); code != SQLITE_DONE) return Fail(code, "begin a new epoch");
   if (state->cluster_id.empty() || state->epoch == 0) return Fail(SQLITE_CORRUPT, "cluster row");
-  {
-    Statement rows(db_.get(),
-                   "SELECT pool_id, incarnation, machine, address, version, pid FROM pool"
-                   " ORDER BY pool_id");
-    int code = rows.Step();
-    for (; code == SQLITE_ROW; code = rows.Step()) {
-      PoolIdentity pool;
-      pool.pool_id = rows.Text(0);
-      pool.incarnation = rows.Number(1);
-      pool.machine = rows.Text(2);
-      pool.address = rows.Text(3);
-      pool.version = rows.Text(4);
-      pool.pid = static_cast<std::uint32_t>(rows.Number(5));
-      state->pools.push_back(std::move(pool));
-    }
-    if (code != SQLITE_DONE) return Fail(code, "read the pools");
+  return {};
+}
+
+StateStatus SqliteState::ReadPools(OpenedState* state) {
+  Statement rows(db_.get(),
+                 "SELECT pool_id, incarnation, machine, address, version, pid FROM pool"
+                 " ORDER BY pool_id");
+  int code = rows.Step();
+  for (; code == SQLITE_ROW; code = rows.Step()) {
+    PoolIdentity pool;
+    pool.pool_id = rows.Text(0);
+    pool.incarnation = rows.Number(1);
+    pool.machine = rows.Text(2);
+    pool.address = rows.Text(3);
+    pool.version = rows.Text(4);
+    pool.pid = static_cast<std::uint32_t>(rows.Number(5));
+    state->pools.push_back(std::move(pool));
   }
-  return Execute("COMMIT");
+  return code == SQLITE_DONE ? StateStatus{} : Fail(code, "read the pools");
+}
+
+StateStatus SqliteState::ReadGrants(OpenedState* state) {
+  Statement rows(db_.get(),
+                 "SELECT id, borrower, borrower_incarnation, job, lender, lender_incarnation, slots, cpus_milli, since"
+                 " FROM lent ORDER BY id");
+  int code = rows.Step();
+  for (; code == SQLITE_ROW; code = rows.Step()) {
+    GrantRecord grant;
+    grant.id = rows.Number(0);
+    grant.borrower = rows.Text(1);
+    grant.borrower_incarnation = rows.Number(2);
+    grant.job = rows.Number(3);
+    grant.lender = rows.Text(4);
+    grant.lender_incarnation = rows.Number(5);
+    grant.slots = static_cast<std::uint32_t>(rows.Number(6));
+    grant.cpus_milli = static_cast<std::uint32_t>(rows.Number(7));
+    grant.since = static_cast<Time>(rows.Number(8));
+    state->grants.push_back(std::move(grant));
+  }
+  return code == SQLITE_DONE ? StateStatus{} : Fail(code, "read the grants");
 }
 
 StateStatus SqliteState::PutPool(const PoolIdentity& pool) {
@@ -199,6 +241,40 @@ StateStatus SqliteState::ErasePool(std::string_view pool_id) {
   erase.Bind(1, pool_id);
   const int code = erase.Step();
   return code == SQLITE_DONE ? StateStatus{} : Fail(code, "erase pool " + std::string(pool_id));
+}
+
+StateStatus SqliteState::ChangeGrants(const std::vector<GrantRecord>& put, const std::vector<std::uint64_t>& erase) {
+  if (!db_) return {StateFault::kInputOutput, "the state file is not open"};
+  if (StateStatus status = Execute("BEGIN IMMEDIATE"); !status.ok()) return status;
+  StateStatus status = WriteGrants(put, erase);
+  if (status.ok()) status = Execute("COMMIT");
+  if (!status.ok()) Execute("ROLLBACK");  // fails if SQLite has done so by itself
+  return status;
+}
+
+StateStatus SqliteState::WriteGrants(const std::vector<GrantRecord>& put, const std::vector<std::uint64_t>& erase) {
+  Statement gone(db_.get(), "DELETE FROM lent WHERE id=?");  // first: this makes room
+  for (const std::uint64_t grant : erase) {
+    gone.Bind(1, grant);
+    if (const int code = gone.Step(); code != SQLITE_DONE) return Fail(code, "erase a grant");
+    gone.Reset();
+  }
+  Statement row(db_.get(), "INSERT OR REPLACE INTO lent VALUES(?,?,?,?,?,?,?,?,?,?)");
+  for (const GrantRecord& grant : put) {
+    row.Bind(1, grant.id);
+    row.Bind(2, EpochOf(grant.id));
+    row.Bind(3, grant.borrower);
+    row.Bind(4, grant.borrower_incarnation);
+    row.Bind(5, grant.job);
+    row.Bind(6, grant.lender);
+    row.Bind(7, grant.lender_incarnation);
+    row.Bind(8, std::uint64_t{grant.slots});
+    row.Bind(9, std::uint64_t{grant.cpus_milli});
+    row.Bind(10, static_cast<std::uint64_t>(grant.since));
+    if (const int code = row.Step(); code != SQLITE_DONE) return Fail(code, "store a grant");
+    row.Reset();
+  }
+  return {};
 }
 
 StateStatus SqliteState::LimitPages(int pages) {

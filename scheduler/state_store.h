@@ -1,4 +1,5 @@
-// What must survive the scheduler, behind one interface: the cluster's id, its epoch, the pools that are members.
+// What must survive the scheduler, behind one interface: the cluster's id, its epoch, the pools that are members, the grants
+// in force.
 //
 // Calls block until the change is durable and come from one thread, the store's own. Nothing here throws; every
 // failure is a kind that the caller can act on, with a sentence that says what to do.
@@ -9,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "scheduler/node_table.h"
+#include "scheduler/placement_core.h"
 
 namespace sheaf::scheduler {
 
@@ -31,8 +32,9 @@ struct StateStatus {
 
 struct OpenedState {
   std::string cluster_id;   // 32 hexadecimal digits, made at the first start
-  std::uint64_t epoch = 0;  // one more than at the start before; durable before Open returns
+  std::uint64_t epoch = 0;  // above that of every start before and of every grant; durable before Open returns
   std::vector<PoolIdentity> pools;
+  std::vector<GrantRecord> grants;  // all of earlier epochs
 };
 
 class StateStore {
@@ -41,6 +43,8 @@ class StateStore {
   virtual StateStatus Open(OpenedState* state) = 0;
   virtual StateStatus PutPool(const PoolIdentity& pool) = 0;
   virtual StateStatus ErasePool(std::string_view pool_id) = 0;
+  // All of it or nothing.
+  virtual StateStatus ChangeGrants(const std::vector<GrantRecord>& put, const std::vector<std::uint64_t>& erase) = 0;
 };
 
 }  // namespace sheaf::scheduler

@@ -1,6 +1,7 @@
 // The real executables as a user starts them: daemons, programs against them, status, stop, exit codes.
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -217,6 +218,59 @@ TEST_F(DaemonsTest, ListGetAndWhyTellOfAJobThatWaitsForAnotherPool) {
   ASSERT_EQ(pools.size(), 2u);
   EXPECT_EQ(pools[0]["pool_id"], "far");
   EXPECT_EQ(pools[0]["offered_milli"], 1000);
+}
+
+TEST_F(DaemonsTest, ARestartedSchedulerShowsWhatItHadGranted) {
+  const std::string pipe = directory_ + "/pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  Child scheduler = Sheaf({"scheduler", "start"});
+  const std::string address = Word(scheduler.Line(), "address");
+  ASSERT_NE(address, "") << scheduler.Errors();
+  Child near = Sheaf({"pool", "start", "--workers", "0", "--id", "near", "--scheduler", address});
+  const std::string socket = Word(near.Line(), "address");
+  Child far = Sheaf({"pool", "start", "--workers", "1", "--id", "far", "--scheduler", address});
+  ASSERT_NE(far.Line(), "") << far.Errors();
+  environment_["SHEAF_ADDRESS"] = socket;
+  Child program({SHEAF_PROGRAM, "--hold", pipe}, environment_);
+  environment_["SHEAF_ADDRESS"] = "";
+  EXPECT_EQ(program.Line(), "sum 338350");
+  EXPECT_NE(program.Line(), "");  // the task that holds is on its way
+  const auto list = [&](const std::string& kind) {
+    return json::parse(Run({"list", kind, "--address", address, "--format", "json"}, 0), nullptr, false)[kind];
+  };
+  const auto becomes = [&](const std::function<bool(const json&)>& wanted) {
+    const auto deadline = std::chrono::steady_clock::now() + Child::kPatience;
+    while (std::chrono::steady_clock::now() < deadline)
+      if (wanted(list("grants"))) return true;
+    return false;
+  };
+  ASSERT_TRUE(becomes([](const json& grants) { return grants.size() == 1; }));
+  const json before = list("grants")[0];
+  EXPECT_EQ(before["standing"], "granted");
+  pid_t pool = 0;
+  for (const json& one : list("pools"))
+    if (one["pool_id"] == "near") pool = one["pid"];
+  ASSERT_GT(pool, 1);
+  ASSERT_EQ(kill(pool, SIGSTOP), 0);  // it cannot report
+  scheduler.Signal(SIGTERM);
+  EXPECT_EQ(scheduler.Wait(), 0);
+  Child again = Sheaf({"scheduler", "start", "--listen", address});
+  ASSERT_EQ(Word(again.Line(), "address"), address) << again.Errors();
+  const json grants = list("grants"), jobs = list("jobs");
+  const std::string why = Run({"why", before["job_id"], "--address", address}, 0);
+  EXPECT_EQ(kill(pool, SIGCONT), 0);
+  ASSERT_EQ(grants.size(), 1u);
+  EXPECT_EQ(grants[0]["standing"], "expected");
+  EXPECT_EQ(grants[0]["id"], before["id"]);
+  EXPECT_EQ(grants[0]["lender"], "far");
+  ASSERT_EQ(jobs.size(), 1u);
+  EXPECT_EQ(jobs[0]["expected"], true);
+  EXPECT_EQ(jobs[0]["holds"], 1);
+  EXPECT_NE(why.find("Granted before: 1 on far."), std::string::npos) << why;
+  EXPECT_TRUE(becomes([](const json& now) { return now.size() == 1 && now[0]["standing"] == "granted"; }));
+  std::ofstream(pipe) << 'x';
+  EXPECT_EQ(program.Line(), "held x");
+  EXPECT_EQ(program.Wait(), 0) << program.Errors();
 }
 
 TEST_F(DaemonsTest, StopEndsTheOnlyDaemonAndAsksWhichOfSeveral) {

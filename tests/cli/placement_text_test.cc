@@ -45,7 +45,7 @@ ClusterView Three() {
   job.holds = 4;
   job.waiting_ms = 12'000;
   view.jobs = {job};
-  view.grants = {{(std::uint64_t{2} << 40) + 17, "near", 5, 3, "far", 6, 4, 1000, 61'000}};
+  view.grants = {{(std::uint64_t{2} << 40) + 17, "near", 5, 3, "far", 6, 4, 1000, 61'000, false}};
   return view;
 }
 
@@ -83,12 +83,30 @@ TEST(PlacementText, ListsJobsWithWhatTheyWantAndHoldWhere) {
 
 TEST(PlacementText, ListsGrantsByEpochAndNumber) {
   EXPECT_EQ(ListTable(Kind::kGrants, Three()),
-            "GRANT  JOB     LENDER  SLOTS  CPUS    AGE\n"
-            "2.17   near/3  far         4     1  1 min\n");
+            "GRANT  JOB     LENDER  SLOTS  CPUS    AGE  STANDING\n"
+            "2.17   near/3  far         4     1  1 min  granted\n");
   const json out = json::parse(ListJson(Kind::kGrants, Three()));
   EXPECT_EQ(out["grants"][0]["epoch"], 2);
   EXPECT_EQ(out["grants"][0]["lender"], "far");
   EXPECT_FALSE(out["grants"][0].contains("ticket"));
+}
+
+TEST(PlacementText, MarksWhatIsKnownFromBeforeARestartOnly) {
+  ClusterView view = Three();
+  view.grants[0].expected = true;
+  view.jobs[0] = {};
+  view.jobs[0].pool = "near";
+  view.jobs[0].job = 3;
+  view.jobs[0].holds = 4;
+  view.jobs[0].expected = true;
+  EXPECT_NE(ListTable(Kind::kGrants, view).find("1 min  expected\n"), std::string::npos);
+  const std::string jobs = ListTable(Kind::kJobs, view);
+  EXPECT_NE(jobs.find("near/3  box1      ?  ?       4  4 on far  expected\n"), std::string::npos) << jobs;
+  EXPECT_NE(JobTable(view, {"near", 3}).find("not known"), std::string::npos);
+  const json out = json::parse(ListJson(Kind::kJobs, view))["jobs"][0];
+  EXPECT_EQ(out["expected"], true);
+  EXPECT_TRUE(out["wants"].is_null());
+  EXPECT_EQ(json::parse(ListJson(Kind::kGrants, view))["grants"][0]["standing"], "expected");
 }
 
 TEST(PlacementText, ShowsOnePoolWithItsJobsAndGrants) {

@@ -63,6 +63,22 @@ void World::CheckGrants(Scheduler* who) {
       Fault("slots in use by their owner were lent");
   }
 }
+// What was granted before is shown as expected, between pools that may come back; nothing of this epoch is in the file.
+void World::CheckRestart(const std::vector<scheduler::PoolIdentity>& known) {
+  std::set<std::pair<std::string, std::uint64_t>> lives;
+  for (const scheduler::PoolIdentity& pool : known) lives.emplace(pool.pool_id, pool.incarnation);
+  std::size_t awaited = 0;
+  for (const auto& [id, grant] : disk_grants_) {
+    if (scheduler::EpochOf(id) >= epoch_) Fault("a grant in the file is not of an earlier epoch");
+    awaited += lives.contains({grant.borrower, grant.borrower_incarnation}) &&
+               lives.contains({grant.lender, grant.lender_incarnation});
+  }
+  const scheduler::ClusterView view = scheduler_->core->Show(now_, true);
+  if (view.grants.size() != awaited) Fault("a restarted scheduler does not show what the file has");
+  for (const scheduler::GrantRow& grant : view.grants)
+    if (!grant.expected) Fault("a restarted scheduler takes a grant of before for its own");
+  if (awaited > 0) Happen("restart with grants in force");
+}
 void World::CheckEnd() {
   for (int d = 0; d < kDrivers; ++d) {
     const Driver& driver = drivers_[d];
@@ -76,6 +92,8 @@ void World::CheckEnd() {
   const auto& placement = scheduler_->core->placement();
   if (placement.grants() != 0) Fault(std::to_string(placement.grants()) + " grants are left");
   if (placement.FreeMilli() != free) Fault("slots are missing at the end");
+  if (!scheduler_->core->Show(now_, true).grants.empty()) Fault("grants are expected for ever");
+  if (!disk_grants_.empty()) Fault(std::to_string(disk_grants_.size()) + " grants are left in the file");
   if (!relays_.empty()) Fault(std::to_string(relays_.size()) + " relays are left");
   for (int i = 0; i < kPools; ++i)
     if (!pools_[i].core || !pools_[i].core->member()) Fault("p" + std::to_string(i) + " is no member at the end");

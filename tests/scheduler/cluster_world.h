@@ -137,7 +137,10 @@ class World {
     scheduler_->life = ++lives_;
     std::vector<scheduler::PoolIdentity> known;
     for (const auto& [id, pool] : disk_) known.push_back(pool);
-    scheduler_->core = std::make_unique<scheduler::SchedulerCore>(config, known, now_);
+    std::vector<scheduler::GrantRecord> granted;
+    for (const auto& [id, grant] : disk_grants_) granted.push_back(grant);
+    scheduler_->core = std::make_unique<scheduler::SchedulerCore>(config, known, now_, granted);
+    CheckRestart(known);
     WakeScheduler();
   }
   Scheduler* Living(std::uint64_t life) {
@@ -181,6 +184,18 @@ class World {
         At(now_, [this, life, write = erase->write] {
           if (Scheduler* still = Living(life))
             Perform(still, still->core->OnEvent(scheduler::StoreDone{write, true, ""}, now_));
+        });
+      } else if (const auto* grants = std::get_if<scheduler::StoreGrants>(&action)) {
+        const bool full = now_ < disk_full_until_;
+        disk_busy_until_ = std::max(disk_busy_until_, now_) + random_.Below(20) * kMs;
+        At(disk_busy_until_, [this, life, grants = *grants, full] {
+          Scheduler* still = Living(life);
+          if (!still) return;
+          if (!full && still == scheduler_.get()) {
+            for (const std::uint64_t grant : grants.erase) disk_grants_.erase(grant);
+            for (const auto& grant : grants.put) disk_grants_[grant.id] = grant;
+          }
+          Perform(still, still->core->OnEvent(scheduler::StoreDone{grants.write, !full, full ? "full" : ""}, now_));
         });
       } else if (const auto* a = std::get_if<scheduler::ReplyRegister>(&action)) {
         Reply(who, a->token,
@@ -550,6 +565,7 @@ class World {
   void CheckLender(int i);
   void Look();
   void CheckGrants(Scheduler* who);
+  void CheckRestart(const std::vector<scheduler::PoolIdentity>& known);
   void CheckEnd();
 
   Random random_;
@@ -560,6 +576,7 @@ class World {
   std::map<std::pair<Time, std::uint64_t>, std::function<void()>> queue_;
   std::unique_ptr<Scheduler> scheduler_, leftover_;
   std::map<std::string, scheduler::PoolIdentity> disk_;
+  std::map<std::uint64_t, scheduler::GrantRecord> disk_grants_;
   std::vector<Pool> pools_;
   std::vector<Driver> drivers_;
   std::map<std::uint64_t, Relay> relays_;

@@ -30,6 +30,16 @@ class MemoryState final : public StateStore {
     return {};
   }
 
+  StateStatus ChangeGrants(const std::vector<GrantRecord>& put, const std::vector<std::uint64_t>& erase) override {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return !held_; });
+    if (full_) return {StateFault::kFull, "no room in this test"};
+    for (const std::uint64_t grant : erase) grants_.erase(grant);
+    for (const GrantRecord& grant : put) grants_[grant.id] = grant;
+    ++batches_;
+    return {};
+  }
+
   void SetFull(bool full) {
     std::lock_guard lock(mutex_);
     full_ = full;
@@ -45,12 +55,22 @@ class MemoryState final : public StateStore {
     std::lock_guard lock(mutex_);
     return pools_.size();
   }
+  std::map<std::uint64_t, GrantRecord> grants() {
+    std::lock_guard lock(mutex_);
+    return grants_;
+  }
+  int batches() {
+    std::lock_guard lock(mutex_);
+    return batches_;
+  }
 
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
   bool full_ = false, held_ = false;
   std::map<std::string, PoolIdentity> pools_;
+  std::map<std::uint64_t, GrantRecord> grants_;
+  int batches_ = 0;
 };
 
 }  // namespace sheaf::scheduler

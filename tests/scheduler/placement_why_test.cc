@@ -155,7 +155,16 @@ TEST_F(PlacementWhyTest, SaysThatItsPoolIsLostOrHasLeftOrWasNotHeardOf) {
   EXPECT_TRUE(Says("has left")) << text_;
   standing_["near"] = Standing::kExpected;
   EXPECT_EQ(Ask("near", 1), Reason::kPoolGone);
-  EXPECT_TRUE(Says("restarted 1.5 s ago")) << text_;
+  EXPECT_TRUE(Says("restarted, and its pool near has not reported since")) << text_;
+}
+
+TEST_F(PlacementWhyTest, SaysWhatWasGrantedBeforeTheSchedulersRestart) {
+  core_.Expect({5, "near", 1, 3, "a", 1, 2, 1000, 0});
+  Up("near", 0), Up("a", 2);
+  EXPECT_EQ(Ask("near", 3), Reason::kPoolGone) << "a member again, and it has not said yet what its jobs want";
+  EXPECT_TRUE(Says("Granted before: 2 on a.")) << text_;
+  Report("near", {Want(3, 1)});
+  EXPECT_EQ(Ask("near", 3), Reason::kGranted);
 }
 
 TEST_F(PlacementWhyTest, SaysThatItsPoolIsDraining) {

@@ -180,6 +180,140 @@ TEST(SchedulerCore, ShowsWhoWantsWhatHoldsWhatAndEnds) {
   EXPECT_TRUE(core.Show(0, false).jobs.empty());
 }
 
+// A lender of four CPUs and a borrower, both members.
+SchedulerCore Two() {
+  SchedulerCore core(SmallConfig(), {}, 0);
+  RegisterArrived far = Register(1, "far");
+  far.offer.cpus_milli = 4000;
+  far.offer.address = "h:1";
+  core.OnEvent(far, 0);
+  core.OnEvent(StoreDone{1, true, ""}, 0);
+  core.OnEvent(Register(2, "near"), 0);
+  core.OnEvent(StoreDone{2, true, ""}, 0);
+  return core;
+}
+// As a pool that keeps what it was given last.
+HeartbeatArrived Report(const SchedulerCore& core, std::uint64_t sequence, std::vector<std::pair<int, int>> wants) {
+  HeartbeatArrived beat = Heartbeat(sequence, "near", sequence);
+  for (const auto& [job, slots] : wants) {
+    LeaseWant want;
+    want.job = static_cast<std::uint64_t>(job);
+    want.slots = static_cast<std::uint32_t>(slots);
+    beat.report.wants.push_back(want);
+  }
+  beat.report.held = core.placement().GrantsOf("near");
+  return beat;
+}
+std::string Id(std::uint64_t number, std::uint64_t epoch = 7) { return std::to_string((epoch << 40) + number); }
+
+TEST(SchedulerCore, StoresGrantsBehindTheAnswerOneBatchAtATime) {
+  SchedulerCore core = Two();
+  EXPECT_EQ(Lines(core.OnEvent(Report(core, 1, {{1, 1}}), 0)),
+            (Script{"reply_heartbeat 1 ok " + Id(1) + ":farx1", "store_grants +" + Id(1)}));
+  // While that is written: two more, and one of them ends before it was ever stored.
+  EXPECT_EQ(Lines(core.OnEvent(Report(core, 2, {{1, 1}, {2, 1}}), 1)).size(), 1u);
+  EXPECT_EQ(Lines(core.OnEvent(Report(core, 3, {{1, 1}, {2, 1}, {3, 1}}), 2)).size(), 1u);
+  HeartbeatArrived beat = Report(core, 4, {{1, 1}, {2, 1}});
+  beat.report.held.pop_back();
+  EXPECT_EQ(Lines(core.OnEvent(beat, 3)).size(), 1u);
+  EXPECT_EQ(Lines(core.OnEvent(StoreDone{3, true, ""}, 4)), Script{"store_grants +" + Id(2)});
+  EXPECT_EQ(Lines(core.OnEvent(StoreDone{4, true, ""}, 5)), Script{});
+  // All that it held ends with the pool.
+  EXPECT_EQ(Lines(core.OnEvent(LeaveArrived{9, "near", 1}, 6)),
+            (Script{"gone near/1 left", "erase near", "reply_leave 9 ok", "store_grants -" + Id(1) + " -" + Id(2)}));
+}
+
+TEST(SchedulerCore, GoesOnGrantingWhenGrantsCannotBeStoredAndTriesAgain) {
+  SchedulerCore core = Two();
+  core.OnEvent(Report(core, 1, {{1, 1}}), 0);
+  EXPECT_EQ(Lines(core.OnEvent(StoreDone{3, false, "disk full"}, 1)), Script{});
+  EXPECT_EQ(core.trouble(), "disk full");
+  EXPECT_EQ(Lines(core.OnEvent(Report(core, 2, {{1, 1}, {2, 1}}), 2)),
+            Script{"reply_heartbeat 2 ok " + Id(1) + ":farx1 " + Id(2) + ":farx1"})
+      << "granted, and not at once tried again";
+  EXPECT_LE(core.NextDeadline(), kSecond + 1);
+  EXPECT_EQ(Lines(core.OnEvent(Tick{}, kSecond + 1)), Script{"store_grants +" + Id(1) + " +" + Id(2)});
+  EXPECT_EQ(Lines(core.OnEvent(StoreDone{4, true, ""}, kSecond + 2)), Script{});
+  EXPECT_EQ(core.trouble(), "");
+}
+
+class RestartedTest : public ::testing::Test {
+ protected:
+  static GrantRecord Grant(std::uint64_t number, std::uint64_t epoch = 6) {
+    return {(epoch << 40) + number, "near", 1, 5, "far", 1, 2, 1000, -3 * kSecond};
+  }
+  static RegisterArrived Far(std::uint64_t incarnation = 1) {
+    RegisterArrived far = Register(1, "far", incarnation);
+    far.offer.cpus_milli = 4000;
+    far.offer.address = "h:1";
+    return far;
+  }
+  static SchedulerCore Restarted(const std::vector<GrantRecord>& granted) {
+    return SchedulerCore(SmallConfig(), {Register(0, "far").pool, Register(0, "near").pool}, 0, granted);
+  }
+};
+
+TEST_F(RestartedTest, ShowsWhatWasGrantedBeforeAsExpectedUntilThePoolReports) {
+  SchedulerCore core = Restarted({Grant(1), Grant(2)});
+  ClusterView view = core.Show(kSecond, true);
+  ASSERT_EQ(view.grants.size(), 2u);
+  EXPECT_TRUE(view.grants[0].expected);
+  EXPECT_EQ(view.grants[0].borrower, "near");
+  EXPECT_EQ(view.grants[0].lender, "far");
+  EXPECT_EQ(view.grants[0].age_ms, 4000u) << "older than this life of the scheduler";
+  ASSERT_EQ(view.jobs.size(), 1u);
+  EXPECT_TRUE(view.jobs[0].expected);
+  EXPECT_EQ(view.jobs[0].holds, 4u);
+  // Both come back; the borrower uses the second one still.
+  core.OnEvent(Far(), kSecond);
+  core.OnEvent(Register(2, "near"), kSecond);
+  EXPECT_EQ(core.Show(kSecond, true).grants.size(), 2u) << "it is a member, and has not reported";
+  HeartbeatArrived beat = Heartbeat(3, "near", 1);
+  beat.report.held = {{Grant(2).id, 5, "far", 1, "h:1", 2, 1000}};
+  EXPECT_EQ(Lines(core.OnEvent(beat, kSecond)),
+            (Script{"reply_heartbeat 3 ok " + Id(2, 6) + ":farx2", "store_grants -" + Id(1, 6)}));
+  view = core.Show(kSecond, true);
+  ASSERT_EQ(view.grants.size(), 1u);
+  EXPECT_FALSE(view.grants[0].expected);
+  EXPECT_EQ(view.grants[0].age_ms, 4000u);
+  EXPECT_FALSE(view.jobs.at(0).expected);
+}
+
+TEST_F(RestartedTest, ForgetsWhatIsExpectedOfPoolsThatAreGoneOrLiveAnew) {
+  SchedulerCore lost = Restarted({Grant(1)});
+  std::vector<std::string> lines;
+  for (const std::string& line : Lines(lost.OnEvent(Tick{}, lost.NextDeadline()))) lines.push_back(line);
+  EXPECT_EQ(lines.back(), "store_grants -" + Id(1, 6)) << "neither came back";
+  EXPECT_TRUE(lost.Show(0, true).grants.empty());
+
+  SchedulerCore reborn = Restarted({Grant(1)});
+  reborn.OnEvent(Far(2), 0);
+  EXPECT_EQ(Lines(reborn.OnEvent(StoreDone{1, true, ""}, 0)).back(), "store_grants -" + Id(1, 6));
+  EXPECT_TRUE(reborn.Show(0, true).grants.empty());
+
+  SchedulerCore left = Restarted({Grant(1)});
+  EXPECT_EQ(Lines(left.OnEvent(LeaveArrived{1, "near", 1}, 0)).back(), "store_grants -" + Id(1, 6));
+}
+
+TEST_F(RestartedTest, ErasesWhatNobodyCanReport) {
+  GrantRecord of_nobody = Grant(1), of_an_earlier_life = Grant(2), of_this_epoch = Grant(3, 7), of_itself = Grant(4);
+  of_nobody.borrower = "nobody";
+  of_an_earlier_life.lender_incarnation = 9;
+  of_itself.lender = "near";
+  SchedulerCore core = Restarted({of_nobody, of_an_earlier_life, of_this_epoch, of_itself});
+  EXPECT_TRUE(core.Show(0, true).grants.empty());
+  EXPECT_EQ(Lines(core.OnEvent(Tick{}, 0)),
+            Script{"store_grants -" + Id(1, 6) + " -" + Id(2, 6) + " -" + Id(4, 6) + " -" + Id(3, 7)});
+}
+
+TEST_F(RestartedTest, NeverGivesTheIdOfAFormerEpochAgain) {
+  SchedulerCore core = Restarted({Grant(1), Grant(900)});
+  core.OnEvent(Far(), 0);
+  core.OnEvent(Register(2, "near"), 0);
+  const auto lines = Lines(core.OnEvent(Report(core, 1, {{5, 1}}), 0));
+  EXPECT_EQ(lines[0], "reply_heartbeat 1 ok " + Id(1, 7) + ":farx1");
+}
+
 TEST(SchedulerCore, DoesNotEraseAPoolWhoseNextLifeIsBeingStored) {
   SchedulerCore core(SmallConfig(), {}, 0);
   core.OnEvent(Register(1, "a", 1), 0);

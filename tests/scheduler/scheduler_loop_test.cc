@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <future>
 #include <memory>
 #include <thread>
 #include <vector>
 
+#include "base/unix_time.h"
 #include "tests/scheduler/memory_state.h"
 
 namespace sheaf::scheduler {
@@ -100,6 +102,68 @@ TEST_F(LoopTest, GoesOnAnsweringWhileTheDiskIsSlow) {
   EXPECT_EQ(Ask(beat).verdict, Verdict::kOk) << "a heartbeat does not wait for b's write";
   store_->Hold(false);
   EXPECT_EQ(slow.get_future().get().verdict, Verdict::kOk);
+}
+
+HeartbeatArrived Wanting(std::uint64_t sequence, std::uint32_t jobs, std::vector<GrantInfo> held = {}) {
+  HeartbeatArrived beat;
+  beat.pool_id = "near";
+  beat.incarnation = 1;
+  beat.epoch = 1;
+  beat.sequence = sequence;
+  for (std::uint64_t job = 1; job <= jobs; ++job) {
+    LeaseWant want;
+    want.job = job;
+    want.slots = 1;
+    beat.report.wants.push_back(want);
+  }
+  beat.report.held = std::move(held);
+  return beat;
+}
+RegisterArrived Lender(const std::string& id) {
+  RegisterArrived event = Register(id);
+  event.offer.cpus_milli = 64'000;
+  event.offer.address = "h:1";
+  return event;
+}
+
+TEST_F(LoopTest, GrantsWithoutWaitingForTheDiskAndWritesWhatCameMeanwhileAtOnce) {
+  Start();
+  ASSERT_EQ(Ask(Lender("far")).verdict, Verdict::kOk);
+  ASSERT_EQ(Ask(Register("near")).verdict, Verdict::kOk);
+  store_->Hold(true);
+  std::vector<GrantInfo> held;
+  for (std::uint32_t n = 1; n <= 20; ++n) {
+    const SchedulerLoop::Answer answer = Ask(Wanting(n, n, held));
+    ASSERT_EQ(answer.verdict, Verdict::kOk);
+    held = answer.grants;
+    ASSERT_EQ(held.size(), n) << "granted while nothing can be written";
+  }
+  EXPECT_TRUE(store_->grants().empty());
+  store_->Hold(false);
+  // Behind it in the store's queue, when the first batch's answer has brought the second: all is written by then.
+  while (store_->grants().size() < 20) ASSERT_EQ(Ask(Register("x")).verdict, Verdict::kOk);
+  EXPECT_EQ(store_->batches(), 2) << "the first grant, and then all others together";
+  const GrantRecord one = store_->grants().begin()->second;
+  EXPECT_EQ(one.borrower, "near");
+  EXPECT_EQ(one.lender, "far");
+  EXPECT_LT(std::abs(one.since / 1'000'000'000 - UnixSeconds()), 60) << "by the time of day";
+}
+
+TEST_F(LoopTest, GoesOnGrantingWhenTheDiskIsFullAndSaysSo) {
+  Start();
+  ASSERT_EQ(Ask(Lender("far")).verdict, Verdict::kOk);
+  ASSERT_EQ(Ask(Register("near")).verdict, Verdict::kOk);
+  store_->SetFull(true);
+  const std::vector<GrantInfo> held = Ask(Wanting(1, 1)).grants;
+  ASSERT_EQ(held.size(), 1u);
+  std::string trouble;
+  while (trouble.empty()) {
+    std::promise<ClusterView> promise;
+    loop_->AskView([&](const ClusterView* view) { promise.set_value(*view); });
+    trouble = promise.get_future().get().trouble;
+  }
+  EXPECT_EQ(trouble, "no room in this test");
+  EXPECT_EQ(Ask(Wanting(2, 2, held)).grants.size(), 2u);
 }
 
 TEST_F(LoopTest, TellsWhyItTurnsPoolsAwayWhenTheDiskIsFull) {
