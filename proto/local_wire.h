@@ -189,5 +189,14 @@ struct Exited {
 // A worker finds its socket here; a process is a worker only if this descriptor is a connected SOCK_SEQPACKET socket.
 inline constexpr int kWorkerSocketFd = 3;
 inline constexpr char kWorkerEnvironment[] = "SHEAF_WORKER";  // value: spawn number
+// What a driver tells of itself in the environment of its job's description, for relays only: no worker sees it.
+inline constexpr char kJobEnvironment[] = "SHEAF_JOB_";
+inline constexpr char kLibrariesEnvironment[] = "SHEAF_JOB_LIBRARIES";  // as runtime/libraries.h has it
+inline constexpr char kFilesEnvironment[] = "SHEAF_JOB_FILES";          // declared: as runtime/working_files.h has it
+inline constexpr char kNeedsEnvironment[] =
+    "SHEAF_JOB_NEEDS";  // of the tasks of one relay, besides CPUs (base/needs.h)
+inline constexpr char kLimitsEnvironment[] = "SHEAF_JOB_LIMITS";  // soft ones: as base/resource_limits.h has them
+// The supervisor takes this out of a worker's environment and applies it: to the workers of a twin, in the same text.
+inline constexpr char kWorkerLimitsEnvironment[] = "SHEAF_WORKER_LIMITS";
 
 }  // namespace sheaf::wire

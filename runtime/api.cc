@@ -7,6 +7,7 @@
 #include "runtime/getter.h"
 #include "runtime/progress.h"
 #include "runtime/typed/registry.h"
+#include "runtime/working_files.h"
 #include "sheaf/error.h"
 
 namespace sheaf::runtime {
@@ -145,9 +146,13 @@ void Init(int* argc, char** argv) {
   std::lock_guard lock(mutex);
   if (CurrentContext()) throw InitError("sheaf::Init was called twice; call Shutdown in between");
   const runtime::InitOptions options = runtime::TakeInitOptions(argc, argv);
+  std::vector<runtime::WorkingFile> files;
+  if (const std::string why = runtime::ListWorkingFiles(options.files, &files); !why.empty())
+    throw InitError("the files that this program wants to take along (--sheaf-files, SHEAF_FILES) cannot travel: " +
+                    why);
   runtime::UniqueFd socket =
       options.address.empty() ? runtime::StartEmbeddedPool(options) : runtime::ConnectToPool(options.address);
-  std::unique_ptr<Context> context = Context::Attach(std::move(socket), wire::Role::kDriver, 0);
+  std::unique_ptr<Context> context = Context::Attach(std::move(socket), wire::Role::kDriver, 0, nullptr, options.files);
   context->Start();
   runtime::SetCurrentContext(context.release());
   if (!at_exit) std::atexit(Shutdown);

@@ -31,7 +31,7 @@ struct Context::Attached {
 };
 
 std::unique_ptr<Context> Context::Attach(UniqueFd fd, wire::Role role, std::uint32_t spawn,
-                                         const ForeignProgram* program) {
+                                         const ForeignProgram* program, const std::string& files) {
   Attached attached;
   attached.role = role;
   attached.socket = std::make_unique<PoolSocket>(std::move(fd));
@@ -52,7 +52,7 @@ std::unique_ptr<Context> Context::Attach(UniqueFd fd, wire::Role role, std::uint
     tail = program->description;
     fds = {program->executable, program->standard_output, program->standard_error};
   } else if (role == wire::Role::kDriver) {
-    tail = DescribeProgram(&hello.argument_count, &hello.environment_count);
+    tail = DescribeProgram(files, &hello.argument_count, &hello.environment_count);
     executable = UniqueFd(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
     fds = {executable.get(), STDOUT_FILENO, STDERR_FILENO};
     if (fcntl(STDOUT_FILENO, F_GETFD) < 0) fds[1] = executable.get();

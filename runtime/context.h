@@ -48,7 +48,7 @@ class Context {
   // Attaches over a connected socket. Throws InitError with advice.
   // `program`: whose workers the pool shall start, if not this one's.
   static std::unique_ptr<Context> Attach(UniqueFd socket, wire::Role role, std::uint32_t spawn,
-                                         const ForeignProgram* program = nullptr);
+                                         const ForeignProgram* program = nullptr, const std::string& files = {});
   ~Context();
 
   void Start();  // the helper thread

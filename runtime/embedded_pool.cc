@@ -71,6 +71,7 @@ InitOptions TakeInitOptions(int* argc, char** argv) {
   options.address = Environment("SHEAF_ADDRESS");
   options.store = Environment("SHEAF_STORE");
   options.has = Environment("SHEAF_RESOURCES");
+  options.files = Environment("SHEAF_FILES");
   if (const std::string workers = Environment("SHEAF_WORKERS"); !workers.empty())
     options.workers = ParseCount(workers, "SHEAF_WORKERS");
   if (!argv) return options;
@@ -94,10 +95,12 @@ InitOptions TakeInitOptions(int* argc, char** argv) {
       options.store = value;
     } else if (name == "--sheaf-resources") {
       options.has = value;
+    } else if (name == "--sheaf-files") {
+      options.files = value;
     } else {
       throw InitError("unknown option " + name +
                       "; known: --sheaf-address=SOCKET --sheaf-workers=N --sheaf-store=BYTES "
-                      "--sheaf-resources=gpu=1,zone:a");
+                      "--sheaf-resources=gpu=1,zone:a --sheaf-files=PATH:...");
     }
   }
   *argc = kept;

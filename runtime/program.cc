@@ -8,13 +8,19 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <string_view>
 
 #include "base/limits.h"
+#include "base/resource_limits.h"
 #include "proto/local_wire.h"
+#include "runtime/libraries.h"
 #include "sheaf/error.h"
 
 namespace sheaf::runtime {
 namespace {
+
+constexpr std::size_t kSpare =
+    1024;  // of a message, for what is added to a job's environment on the way to its workers
 
 int ReadBuildId(dl_phdr_info* info, std::size_t, void* out) {
   auto* identity = static_cast<std::array<std::uint64_t, 4>*>(out);
@@ -50,7 +56,7 @@ std::array<std::uint64_t, 4> ProgramIdentity() {
   return identity;
 }
 
-std::string DescribeProgram(std::uint32_t* arguments, std::uint32_t* environment) {
+std::string DescribeProgram(const std::string& files, std::uint32_t* arguments, std::uint32_t* environment) {
   char directory[4096] = ".";
   if (!getcwd(directory, sizeof directory)) std::strcpy(directory, ".");
   std::string tail(directory);
@@ -59,14 +65,32 @@ std::string DescribeProgram(std::uint32_t* arguments, std::uint32_t* environment
   const std::string line{std::istreambuf_iterator<char>(file), {}};
   for (const char c : line) *arguments += c == '\0';
   tail += line;
-  for (char** entry = environ; *entry; ++entry) {
-    if (std::strncmp(*entry, "SHEAF_WORKER=", 13) == 0) continue;
-    tail += *entry;
+  const auto add = [&](std::string_view text) {
+    tail += text;
     tail.push_back('\0');
     ++*environment;
+  };
+  for (char** entry = environ; *entry; ++entry) {
+    const std::string_view text(*entry);
+    if (text.starts_with("SHEAF_WORKER=") || text.starts_with("SHEAF_WORKER_LIMITS=") ||
+        text.starts_with(wire::kJobEnvironment))
+      continue;
+    add(text);
   }
-  if (tail.size() > limits::kWireBytesMax - sizeof(wire::Attach))
-    throw InitError("arguments and environment of this program are longer than the 64 KiB that workers can be given");
+  add(std::string(wire::kLimitsEnvironment) + "=" + TextOfSoftLimits(OwnSoftLimits()));
+  if (!files.empty()) add(std::string(wire::kFilesEnvironment) + "=" + files);
+  constexpr std::size_t kMost = limits::kWireBytesMax - sizeof(wire::Attach) - kSpare;
+  if (tail.size() > kMost)
+    throw InitError("arguments and environment of this program are longer than the 63 KiB that workers can be given");
+  // Only a job that goes elsewhere needs the list: that it is too long is said there.
+  const std::string name = std::string(wire::kLibrariesEnvironment) + "=";
+  const std::string libraries = PackLibraries(MappedLibraries());
+  if (libraries.empty()) return tail;
+  if (tail.size() + name.size() + libraries.size() < kMost) {
+    add(name + libraries);
+  } else {
+    add(name + "!the list of its libraries does not fit beside its arguments and environment");
+  }
   return tail;
 }
 

@@ -18,7 +18,8 @@ struct ForeignProgram {
 // The ELF build id of the executable, or a digest of its file where it has none.
 std::array<std::uint64_t, 4> ProgramIdentity();
 
-// Working directory, arguments and environment as NUL-terminated strings, one after the other.
-std::string DescribeProgram(std::uint32_t* arguments, std::uint32_t* environment);
+// Working directory, arguments and environment as NUL-terminated strings, one after the other; in the environment also
+// what relays need to know of this process (wire::kJobEnvironment). `files`: what it declared to take along.
+std::string DescribeProgram(const std::string& files, std::uint32_t* arguments, std::uint32_t* environment);
 
 }  // namespace sheaf::runtime

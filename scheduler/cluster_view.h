@@ -18,7 +18,7 @@ struct PoolRow {
   bool draining = false;
   PoolOffer offer;
   std::uint64_t own_milli = 0, lent_milli = 0;
-  Resources lent;
+  Resources lent;  // and what its own jobs hold
 };
 
 // A job that wants or holds slots of other pools. Its name for people is POOL/NUMBER.

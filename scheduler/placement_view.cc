@@ -80,7 +80,7 @@ std::size_t PlacementCore::Bytes() const {
 
 std::optional<GrantRecord> PlacementCore::RecordOf(std::uint64_t id) const {
   if (const auto grant = grants_.find(id); grant != grants_.end()) {
-    const auto& [info, borrower, lender, resources, since] = grant->second;
+    const auto& [info, borrower, lender, since] = grant->second;
     return GrantRecord{id,         pools_[borrower].id, pools_[borrower].incarnation,
                        info.job,   info.lender,         info.lender_incarnation,
                        info.slots, info.cpus_milli,     since};
@@ -108,6 +108,7 @@ void PlacementCore::Show(Time now, ClusterView* view) const {
     }
     row.offer = pool->offer;
     row.lent = pool->lent;
+    for (const auto& [name, amount] : pool->own) row.lent[name] += amount;
   }
   for (const auto& [key, job] : jobs_) {
     JobRow row;

@@ -43,6 +43,8 @@ int BecomeChild(const ChildStart& start, pid_t parent, int null_fd, char** argum
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
+  // The last: what is above needs descriptors and memory of the supervisor's size.
+  if (const int error = ApplySoftLimits(start.limits); error != 0) return error;
   fexecve(start.executable, arguments, environment);
   return errno;
 }

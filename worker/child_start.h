@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "base/resource_limits.h"
+
 namespace sheaf {
 
 struct ChildStart {
@@ -20,6 +22,7 @@ struct ChildStart {
   std::string directory;     // empty: inherited
   std::vector<std::string> arguments;
   std::vector<std::string> environment;
+  std::vector<SoftLimit> limits;  // others are inherited
 };
 
 // The child's pid, or -1 with *error = errno of the step that failed.

@@ -205,8 +205,9 @@ void PoolServer::SpawnWorker(std::uint32_t spawn, ClientId job) {
   spawns_.emplace(spawn, entry);
   const Job& owner = at->second;
   JobDescription description = owner.description;
-  std::erase_if(description.environment,
-                [](const std::string& text) { return text.starts_with(std::string(wire::kWorkerEnvironment) + "="); });
+  std::erase_if(description.environment, [](const std::string& text) {
+    return text.starts_with(std::string(wire::kWorkerEnvironment) + "=") || text.starts_with(wire::kJobEnvironment);
+  });
   description.environment.push_back(std::string(wire::kWorkerEnvironment) + "=" + std::to_string(spawn));
   std::vector<std::byte> bytes(sizeof(wire::Spawn));
   AppendJobDescription(description, &bytes);

@@ -203,7 +203,7 @@ void PoolServer::StartNear(const Neighbours::Granted& granted) {
   std::vector<std::string> arguments{"sheaf", "internal-relay", "near"};
   arguments.insert(arguments.end(), description.arguments.begin(), description.arguments.end());
   description.arguments = std::move(arguments);
-  const std::string needs = std::string(relay::kNeedsEnvironment) + "=";
+  const std::string needs = std::string(wire::kNeedsEnvironment) + "=";
   std::erase_if(description.environment, [&](const std::string& text) { return text.starts_with(needs); });
   if (shape != 0) description.environment.push_back(needs + FormatNeeds(job->second.shapes[shape]));
   char identity[4 * 17 + 1];

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/packet_socket.h"
+#include "base/resource_limits.h"
 #include "worker/child_start.h"
 #include "worker/client_link.h"
 #include "worker/pool_messages.h"
@@ -221,6 +222,13 @@ void Supervisor::Spawn(const Packet& packet) {
     start.directory = job->directory;
     start.arguments = job->arguments;
     start.environment = job->environment;
+    const std::string mark = std::string(wire::kWorkerLimitsEnvironment) + "=";
+    std::erase_if(start.environment, [&](const std::string& text) {
+      if (!text.starts_with(mark)) return false;
+      // A relay is no part of the job, though it has the job's environment.
+      if (auto limits = ParseSoftLimits(text.substr(mark.size())); limits && !spawn.relay) start.limits = *limits;
+      return true;
+    });
     spawned.pid = StartChild(start, &spawned.error);
   } else {
     spawned.error = EINVAL;

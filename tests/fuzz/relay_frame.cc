@@ -7,6 +7,7 @@
 #include "sheaf/error.h"
 #include "tests/fuzz/target.h"
 #include "worker/relay/form.h"
+#include "worker/relay/parts.h"
 
 namespace {
 
@@ -43,12 +44,29 @@ std::string Value(bool blocks) {
   return frame + form;
 }
 
+std::string Parts() {
+  std::string body, frame;
+  for (const char* name : {"libone.so.1", "libtwo.so"}) {
+    Put(&body, Part{PartKind::kLibrary, static_cast<std::uint32_t>(std::strlen(name)), 100, {1, 2, 3}});
+    body += name;
+  }
+  for (const PartKind kind : {PartKind::kFile, PartKind::kExecutableFile}) {
+    Put(&body, Part{kind, 6, 100, {4, 5, 6}});
+    body += kind == PartKind::kFile ? "data/a" : "data/b";
+  }
+  Put(&frame, Head{kMagic, Kind::kParts, 0, body.size()});
+  frame += body;
+  Put(&frame, Head{kMagic, Kind::kLimits, 0, sizeof(Limit)});
+  Put(&frame, Limit{7, 0, 1024});
+  return frame;
+}
+
 }  // namespace
 
 std::vector<std::string> FuzzSeeds() {
   std::string ping;
   Put(&ping, Head{kMagic, Kind::kPing, 0, 0});
-  return {Value(false), Value(true), ping, ping + Value(false)};
+  return {Value(false), Value(true), ping, ping + Value(false), Parts()};
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -61,6 +79,22 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const bool near : {true, false}) (void)CheckHead(head, near);
     if (!CheckHead(head, true).empty()) return 0;
     if (head.bytes > 1 << 16) return 0;  // of the right size in its head, and never sent
+    if (head.kind == Kind::kParts) {
+      std::string body(head.bytes, '\0');
+      if (!stream.Read(body.data(), body.size())) return 0;
+      std::vector<TravelPart> parts;
+      const bool good = UnpackParts(body, &parts).empty();
+      SHEAF_CHECK(!good || PackParts(parts) == body);
+      continue;
+    }
+    if (head.kind == Kind::kLimits) {
+      std::string body(head.bytes, '\0');
+      if (!stream.Read(body.data(), body.size())) return 0;
+      std::vector<sheaf::SoftLimit> limits;
+      const bool good = UnpackLimits(body, &limits).empty();
+      SHEAF_CHECK(!good || sheaf::ParseSoftLimits(sheaf::TextOfSoftLimits(limits)) == limits);
+      continue;
+    }
     if (head.kind != Kind::kValue) {
       if (!stream.Skip(head.bytes)) return 0;
       continue;

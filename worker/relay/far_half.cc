@@ -30,11 +30,12 @@ constexpr std::int64_t kMomentNanos = 30'000, kAwaitNanos = 150'000, kSpinNanos 
 }  // namespace
 
 FarHalf::FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, std::string pki, std::string peer,
-                 std::string needs)
+                 std::string needs, TwinPlace& place)
     : context_(context),
       stream_(stream),
       peer_(std::move(peer)),
       needs_(std::move(needs)),
+      place_(place),
       offers_(context, desk),
       fetcher_(context, desk, std::move(pki)) {
   context_.submitter().stay_here = true;
@@ -43,6 +44,7 @@ FarHalf::FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, 
 void FarHalf::End(const std::string& why) {
   if (!why.empty()) std::fprintf(stderr, "sheaf: a relay has ended: %s\n", why.c_str());
   std::fflush(nullptr);
+  place_.Remove();
   _exit(why.empty() ? 0 : 72);
 }
 

@@ -16,15 +16,16 @@
 #include "runtime/context.h"
 #include "worker/relay/form.h"
 #include "worker/relay/names.h"
+#include "worker/relay/twin_place.h"
 
 namespace sheaf::relay {
 
 class FarHalf {
  public:
-  // `peer`: the other pool's id, as its certificate says; empty in the clear.
-  // `needs`: of each task, besides CPUs.
+  // `peer`: the other pool's id, as its certificate says; empty in the clear. `needs`: of each task, besides CPUs. `place` is
+  // removed at the end.
   FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, std::string pki, std::string peer,
-          std::string needs);
+          std::string needs, TwinPlace& place);
 
   void ReadLoop();                    // the reader's thread; ends the process when the stream is over
   void OutputLoop(int out, int err);  // descriptors of pipes that the workers write to
@@ -51,6 +52,7 @@ class FarHalf {
   runtime::Context& context_;
   Stream& stream_;
   const std::string peer_, needs_;
+  TwinPlace& place_;
   bool parked_ = false;  // the reader's: without a grant, nothing is submitted
   Names names_{false};
   std::mutex send_;

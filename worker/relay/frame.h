@@ -5,8 +5,11 @@
 //
 //   frame       from  body                              means
 //   kHello      near  Hello, ticket, description        which program, by which right; the first frame
-//   kNeed       far                                     the program is not here: send it
-//   kProgram    near  the executable's bytes            named by the hash in Hello
+//   kAskParts   far                                     admitted: what travels beside the executable?
+//   kParts      near  Part and its name, each           libraries and working files; parts.h reads them
+//   kLimits     near  Limit...                          of the driver; follows kParts
+//   kNeed n     far                                     it is not here, send it: 0 the executable, else the n-th part
+//   kProgram n  near  its bytes                         named by the hash in Hello, or in Part
 //   kWelcome    far   text: the machine's name          the twin of the job stands: begin
 //   kRefused    far   text: why                         the last frame
 //   kStart      near  Start, Form                       OnWorkerStart
@@ -34,7 +37,7 @@
 namespace sheaf::relay {
 
 inline constexpr std::uint32_t kMagic = 0x31524853;  // "SHR1"
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;
 
 enum class Kind : std::uint32_t {
   kHello = 1,
@@ -56,6 +59,9 @@ enum class Kind : std::uint32_t {
   kRenew = 17,
   kRenewed = 18,
   kWaiting = 19,
+  kAskParts = 20,
+  kParts = 21,
+  kLimits = 22,
 };
 
 struct Head {
@@ -73,6 +79,20 @@ struct Hello {
   std::uint64_t identity[4];  // build id
   std::uint64_t program_bytes;
   std::uint8_t program_hash[32];  // SHA-256 of the executable
+};
+
+// A file that travels beside the executable. Its name follows.
+enum class PartKind : std::uint32_t { kLibrary = 1, kFile = 2, kExecutableFile = 3 };
+struct Part {
+  PartKind kind;
+  std::uint32_t name_bytes;
+  std::uint64_t bytes;
+  std::uint8_t hash[32];  // SHA-256
+};
+
+struct Limit {
+  std::uint32_t resource, reserved;  // RLIMIT_...
+  std::uint64_t soft;                // all ones: none
 };
 
 // A stored form: what a payload is, where it names memory or objects, and the memory itself. On the wire: FormHead, marks
@@ -117,6 +137,10 @@ inline constexpr std::uint64_t kTextMax = 64 * 1024;
 inline constexpr std::uint64_t kTicketMax = 4096;
 inline constexpr std::uint64_t kHelloMax = 256 * 1024;
 inline constexpr std::uint64_t kProgramMax = std::uint64_t{4} << 30;
+inline constexpr std::uint64_t kPartsBytesMax = 2 * 1024 * 1024;  // of the list
+inline constexpr std::uint64_t kLimitsMax = 16;                   // as many as Linux has
+inline constexpr std::uint64_t kLibraryNameMax = 255;
+inline constexpr std::uint64_t kLibrariesBytesMax = kProgramMax;  // of all of them together
 inline constexpr std::uint32_t kPayloadMax = 1u << 30;
 inline constexpr std::uint64_t kBodyMax = std::uint64_t{1} << 41;
 inline constexpr std::uint32_t kInputsMax = 65535;
@@ -133,6 +157,12 @@ inline std::string CheckHead(const Head& head, bool near) {
       break;
     case Kind::kProgram:
       least = 1, most = kProgramMax;
+      break;
+    case Kind::kParts:
+      most = kPartsBytesMax;
+      break;
+    case Kind::kLimits:
+      most = kLimitsMax * sizeof(Limit);
       break;
     case Kind::kStart:
       least = sizeof(Start) + sizeof(FormHead), most = kBodyMax;
@@ -160,6 +190,7 @@ inline std::string CheckHead(const Head& head, bool near) {
     case Kind::kRenewed:
     case Kind::kWaiting:
     case Kind::kNeed:
+    case Kind::kAskParts:
       from_near = false, from_far = true;
       break;
     case Kind::kWelcome:

@@ -138,13 +138,13 @@ Fd ReceiveCopy(Stream& from, std::uint64_t bytes, const std::string& directory, 
   std::vector<std::byte> buffer(256 * 1024);
   for (std::uint64_t left = bytes; left > 0 && why->empty();) {
     const std::size_t some = std::min<std::uint64_t>(left, buffer.size());
-    if (!from.Read(buffer.data(), some)) *why = "the program was cut off";
+    if (!from.Read(buffer.data(), some)) *why = "it was cut off";
     digest.Add(buffer.data(), some);
     if (why->empty() && write(file.get(), buffer.data(), some) != static_cast<ssize_t>(some))
       *why = "cannot write " + draft + ": " + std::strerror(errno);
     left -= some;
   }
-  if (why->empty() && digest.Finish() != hash) *why = "the program is not the one that was announced";
+  if (why->empty() && digest.Finish() != hash) *why = "it is not the one that was announced";
   if (why->empty() && (fchmod(file.get(), 0500) != 0 || rename(draft.c_str(), path.c_str()) != 0))
     *why = "cannot keep " + path + ": " + std::strerror(errno);
   if (!why->empty()) {

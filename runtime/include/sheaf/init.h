@@ -9,7 +9,8 @@ namespace sheaf {
 
 // Attaches this process to the pool that the environment variable SHEAF_ADDRESS names (a unix
 // socket), or starts a pool of its own that ends with this process. Options that begin with
-// --sheaf- are taken out of argv. Throws InitError with advice.
+// --sheaf- are taken out of argv. Tasks on other machines find the files that SHEAF_FILES or
+// --sheaf-files=A:B:DIR names, relative to the working directory. Throws InitError with advice.
 inline void Init(int& argc, char** argv) { detail::Init(&argc, argv); }
 inline void Init() {
   int argc = 0;
