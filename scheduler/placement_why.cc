@@ -123,14 +123,11 @@ Explanation NotBack(const PoolRow& home, const std::string& holds) {
 
 Explanation PoolIsGone(const PoolRow& home) {
   const std::string& name = home.pool.pool_id;
-  switch (home.standing) {
-    case Standing::kLeft:
-      return {Reason::kPoolGone, {"Its pool " + name + " has left the cluster, and its jobs with it."}};
-    default:
-      return {Reason::kPoolGone,
-              {"Its pool " + name + " is lost: nothing was heard of it for " + Seconds(home.silent_ms) +
-               ". What its jobs had elsewhere is over."}};
-  }
+  if (home.standing == Standing::kLeft)
+    return {Reason::kPoolGone, {"Its pool " + name + " has left the cluster, and its jobs with it."}};
+  return {Reason::kPoolGone,
+          {"Its pool " + name + " is lost: nothing was heard of it for " + Seconds(home.silent_ms) +
+           ". What its jobs had elsewhere is over."}};
 }
 
 }  // namespace
