@@ -23,9 +23,9 @@ class Neighbours {
     std::string ticket;
   };
   struct News {
-    std::vector<Granted> grants;            // all that the pool may hold
-    std::vector<std::uint64_t> infeasible;  // jobs that want what no pool has
-    std::vector<std::uint64_t> voided;      // grants on this pool whose borrower was lost
+    std::vector<Granted> grants;                   // all that the pool may hold
+    std::vector<scheduler::LeaseWant> infeasible;  // what no pool has, as it was wanted when the scheduler was asked
+    std::vector<std::uint64_t> voided;             // grants on this pool whose borrower was lost
     std::uint64_t epoch = 0;
     bool drain = false;   // hand over and end
     bool fenced = false;  // no word from the scheduler for too long: lend nothing any more

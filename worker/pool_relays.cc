@@ -177,13 +177,14 @@ void PoolServer::TakeNews() {
     if (spawn.kind == Spawn::Kind::kFar && std::find(voided.begin(), voided.end(), spawn.grant) != voided.end())
       Kill(spawn);
   }
-  for (const std::uint64_t number : news->infeasible) {
-    const lease::CrewKey crew{JobOfNumber(number), ShapeOfNumber(number)};
+  for (const scheduler::LeaseWant& want : news->infeasible) {
+    const lease::CrewKey crew{JobOfNumber(want.job), ShapeOfNumber(want.job)};
     const auto view = leases_->crews().find(crew);
     if (view == leases_->crews().end()) continue;
     for (const auto& [id, client] : leases_->clients()) {
       const auto wish = client.job == crew.first ? client.wishes.find(crew.second) : client.wishes.end();
-      if (wish == client.wishes.end()) continue;
+      // The answer is to a question of a moment ago: something narrower may be wanted by now.
+      if (wish == client.wishes.end() || wish->second.cpus_milli < want.cpus_milli) continue;
       // One CPU is what every pool with workers has: none has joined yet.
       if (view->second.fits && wish->second.cpus_milli <= std::max<std::uint64_t>(slots_, 1) * 1000) continue;
       RefuseWant({id, lease::Reason::kInfeasible, crew.second});

@@ -235,7 +235,9 @@ std::vector<LinkCore::Event> SchedulerLink::Carry(const std::vector<LinkCore::Ac
         if (result.verdict == scheduler::Verdict::kOk && result.epoch == beat->epoch) {
           News news;
           for (auto& granted : result.grants) news.grants.push_back({granted.grant, std::move(granted.ticket)});
-          news.infeasible = std::move(result.infeasible);
+          for (const scheduler::LeaseWant& want : beat->report.wants)
+            if (std::find(result.infeasible.begin(), result.infeasible.end(), want.job) != result.infeasible.end())
+              news.infeasible.push_back(want);
           news.voided = std::move(result.voided);
           news.epoch = result.epoch;
           news.drain = result.drain;

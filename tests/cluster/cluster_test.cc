@@ -24,6 +24,10 @@ int Square(int x) { return x * x; }
 int Add(int a, int b) { return a + b; }
 int Pid() { return getpid(); }
 int Supervisor() { return getppid(); }
+int SlowPid() {  // so that one pool is not done before the other has begun
+  usleep(2000);
+  return getpid();
+}
 int Slow(int x) {
   usleep(200);
   return x;
@@ -191,7 +195,7 @@ TEST_F(ClusterTest, UsesTheWorkersOfSeveralPools) {
   std::set<int> pids;
   for (int round = 0; round < 50 && pids.size() < 3; ++round) {
     std::vector<ObjectRef<int>> refs;
-    for (int i = 0; i < 400; ++i) refs.push_back(Remote<Pid>());
+    for (int i = 0; i < 100; ++i) refs.push_back(Remote<SlowPid>());
     for (const auto& ref : refs) pids.insert(ref.Get());
   }
   EXPECT_GE(pids.size(), 3u) << "each pool has two";

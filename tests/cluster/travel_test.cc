@@ -77,8 +77,8 @@ TEST_F(TravelTest, FetchesALibraryOnce) {
   std::map<std::string, ino_t> copies[2];
   for (auto& found : copies) {
     sheaf::cli::Child driver = Run({"library"});
-    driver.Rest();
-    EXPECT_EQ(driver.Wait(), 0);
+    const std::string said = driver.Rest();
+    EXPECT_EQ(driver.Wait(), 0) << said << driver.Errors();
     fs::rename(home_ / "lib.away", home_ / "lib");
     for (const auto& entry : fs::directory_iterator(Cache())) {
       struct stat info{};

@@ -253,7 +253,8 @@ pid_t StartDriver(const std::string& mark, bool die) {
 
 bool Alive(int pid) {
   std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
-  std::string text((std::istreambuf_iterator<char>(stat)), {});
+  std::string text;
+  std::getline(stat, text);  // of a process that goes just now: nothing, and no exception
   return !text.empty() && text.find(") Z") == std::string::npos;
 }
 
@@ -284,7 +285,8 @@ std::vector<int> ChildrenOf(int parent) {
     const int pid = std::atoi(entry.path().filename().c_str());
     if (pid <= 0) continue;
     std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-    std::string text((std::istreambuf_iterator<char>(file)), {});
+    std::string text;
+    std::getline(file, text);
     const auto end = text.rfind(')');
     if (end == std::string::npos) continue;
     if (std::atoi(text.c_str() + end + 4) == parent) children.push_back(pid);
