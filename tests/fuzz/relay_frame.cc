@@ -16,7 +16,7 @@ using namespace sheaf::relay;
 class Bytes final : public Transport {
  public:
   Bytes(const std::uint8_t* data, std::size_t size) : at_(data), end_(data + size) {}
-  std::size_t Read(std::byte* to, std::size_t most) override {
+  std::size_t Read(std::byte* to, std::size_t most, bool) override {
     const std::size_t some = std::min(most, static_cast<std::size_t>(end_ - at_));
     std::memcpy(to, at_, some);
     at_ += some;

@@ -21,8 +21,8 @@ namespace sheaf::relay {
 class Transport {
  public:
   virtual ~Transport() = default;
-  // At least one byte, unless the peer is gone or silent for too long: 0.
-  virtual std::size_t Read(std::byte* to, std::size_t most) = 0;
+  // At least one byte, unless the peer is gone or silent for too long: 0. `all`: as many as asked for, if that saves work.
+  virtual std::size_t Read(std::byte* to, std::size_t most, bool all = false) = 0;
   virtual bool Write(iovec* pieces, int count) = 0;  // all of it; changes `pieces`
   virtual bool Readable() { return true; }           // false: Read would wait. When in doubt, true
   virtual bool Await() { return true; }              // until something comes; false: silence for too long

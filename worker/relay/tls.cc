@@ -47,7 +47,7 @@ class Tls final : public Transport {
   }
   SSL* ssl() { return ssl_; }
 
-  std::size_t Read(std::byte* to, std::size_t most) override {
+  std::size_t Read(std::byte* to, std::size_t most, bool) override {
     for (;;) {
       int error = 0;
       {
