@@ -20,7 +20,7 @@ using scheduler::JobRow;
 using scheduler::PoolRow;
 using Rows = std::vector<std::vector<std::string>>;
 
-std::string NameOf(const std::string& pool, std::uint64_t job) { return pool + "/" + std::to_string(job); }
+std::string NameOf(const std::string& pool, std::uint64_t job) { return pool + "/" + scheduler::JobText(job); }
 // The scheduler's life that gave it, and its number in that life.
 std::string GrantName(std::uint64_t id) {
   return std::to_string(id >> 40) + "." + std::to_string(id & ((std::uint64_t{1} << 40) - 1));
@@ -220,8 +220,16 @@ std::optional<JobName> ParseJobName(const std::string& text) {
   if (slash == std::string::npos || slash == 0) return std::nullopt;
   JobName name{text.substr(0, slash), 0};
   const char* end = text.data() + text.size();
-  const auto [stopped, error] = std::from_chars(text.data() + slash + 1, end, name.number);
+  std::uint32_t job = 0, shape = 0;
+  auto [stopped, error] = std::from_chars(text.data() + slash + 1, end, job);
+  if (error == std::errc() && stopped != end && *stopped == '.') {
+    std::tie(stopped, error) = [&] {
+      const auto read = std::from_chars(stopped + 1, end, shape);
+      return std::pair(read.ptr, shape == 0 ? std::errc::invalid_argument : read.ec);
+    }();
+  }
   if (error != std::errc() || stopped != end) return std::nullopt;
+  name.number = std::uint64_t{shape} << 32 | job;
   return name;
 }
 

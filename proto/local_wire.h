@@ -197,6 +197,7 @@ inline constexpr char kNeedsEnvironment[] =
     "SHEAF_JOB_NEEDS";  // of the tasks of one relay, besides CPUs (base/needs.h)
 inline constexpr char kLimitsEnvironment[] = "SHEAF_JOB_LIMITS";  // soft ones: as base/resource_limits.h has them
 // The supervisor takes this out of a worker's environment and applies it: to the workers of a twin, in the same text.
+inline constexpr char kWorkerNeedsEnvironment[] = "SHEAF_WORKER_NEEDS";  // what it holds besides a CPU (base/needs.h)
 inline constexpr char kWorkerLimitsEnvironment[] = "SHEAF_WORKER_LIMITS";
 
 }  // namespace sheaf::wire

@@ -250,20 +250,23 @@ bool Submitter::InputsReadyLocked(const ObjectRoot& root) {
 }
 
 ObjectRoot* Submitter::RunnableLocked() {
-  constexpr int kLooks = 16;  // the queue is in submission order: what is ready is near its front
+  constexpr int kLooks = 16;  // the queues are in submission order: what is ready is near their front
   int looks = 0;
-  std::deque<QueuedTask>& backlog = shapes_[0].backlog;
   for (const QueuedTask& place : requeue_) {
     ObjectRoot* root = Waiting(place);
-    if (root && ShapeOf(*root) == 0 && InputsReadyLocked(*root)) return root;
+    if (root && MayRunHereLocked(ShapeOf(*root)) && InputsReadyLocked(*root)) return root;
     if (++looks == kLooks) break;
   }
-  while (!backlog.empty() && !Waiting(backlog.front())) backlog.pop_front();
-  looks = 0;
-  for (const QueuedTask& place : backlog) {
-    ObjectRoot* root = Waiting(place);
-    if (root && InputsReadyLocked(*root)) return root;
-    if (++looks == kLooks) break;
+  for (std::uint32_t shape = 0; shape < shapes_.size(); ++shape) {
+    if (!MayRunHereLocked(shape)) continue;
+    std::deque<QueuedTask>& backlog = shapes_[shape].backlog;
+    while (!backlog.empty() && !Waiting(backlog.front())) backlog.pop_front();
+    looks = 0;
+    for (const QueuedTask& place : backlog) {
+      ObjectRoot* root = Waiting(place);
+      if (root && InputsReadyLocked(*root)) return root;
+      if (++looks == kLooks) break;
+    }
   }
   return nullptr;
 }

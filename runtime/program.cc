@@ -73,7 +73,7 @@ std::string DescribeProgram(const std::string& files, std::uint32_t* arguments, 
   for (char** entry = environ; *entry; ++entry) {
     const std::string_view text(*entry);
     if (text.starts_with("SHEAF_WORKER=") || text.starts_with("SHEAF_WORKER_LIMITS=") ||
-        text.starts_with(wire::kJobEnvironment))
+        text.starts_with(wire::kWorkerNeedsEnvironment) || text.starts_with(wire::kJobEnvironment))
       continue;
     add(text);
   }

@@ -258,8 +258,7 @@ void Submitter::KeepPromise(ObjectRoot* root, std::uint32_t flags, std::span<con
 }
 
 bool Submitter::TakeForInlineLocked(ObjectRoot* root) {
-  // What it needs was not given to this process.
-  if (root->phase != Phase::kBacklog || ShapeOf(*root) != 0) return false;
+  if (root->phase != Phase::kBacklog || !MayRunHereLocked(ShapeOf(*root))) return false;
   // Its entry in a queue stays behind and is skipped: the phase says that it is taken.
   root->phase = Phase::kInline;
   WaitsNoMoreLocked(*root);

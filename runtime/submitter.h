@@ -74,7 +74,8 @@ struct ShapeQueue {
   std::uint64_t outstanding = 0;  // submitted, not ready; not kept for shape 0
   std::map<std::uint32_t, std::uint64_t>
       wide;  // unfinished tasks by thousandths of a CPU, where these are more than 1000
-  std::uint32_t wanted = 0, wanted_milli = 1000, wanted_elsewhere = 0;  // as the pool was told
+  // As the pool was told; wanted_milli 0: it must be told again.
+  std::uint32_t wanted = 0, wanted_milli = 1000, wanted_elsewhere = 0;
   std::int64_t last_ready = 0;  // when an object became ready last, or tasks began to wait
   // Every worker of the shape counts as wide as the widest unfinished task, as any may get it. Thousandths of a CPU.
   std::uint32_t Widest() const { return wide.empty() ? 1000 : wide.rbegin()->first; }
@@ -103,6 +104,7 @@ class Submitter {
   RefCore Promise();
   void KeepPromise(ObjectRoot* root, std::uint32_t flags, std::span<const std::byte> payload, std::vector<Pin> holds);
   bool stay_here = false;  // what is submitted came from another pool: ask none for help with it
+  std::string own_needs;   // of the tasks that this process is kept for, besides CPUs; set before the first task
   void PumpLocked();       // consume what has finished, push what waits, take back what is stuck
   void LowerWantLocked();  // nothing to do for a while: the pool may use our workers' slots for others
   void OpenPairLocked(const wire::OpenPair& message, store::Peer* peer);
@@ -193,6 +195,10 @@ class Submitter {
   void WantLocked();
   void WantLocked(std::uint32_t shape);
   static std::uint32_t ShapeOf(const ObjectRoot& root) { return root.extra ? root.extra->shape : 0; }
+  // Whether this process may run such a task itself: it needs nothing, or what this one holds.
+  bool MayRunHereLocked(std::uint32_t shape) const {
+    return shape == 0 || (!own_needs.empty() && shapes_[shape].needs == own_needs);
+  }
   std::uint32_t ShapeForLocked(std::string_view needs);  // LimitError: too many
   // A task begins to wait in a queue, or does so no more.
   void WaitsLocked(const ObjectRoot& root) {

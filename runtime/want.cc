@@ -51,12 +51,13 @@ void Submitter::WantLocked(std::uint32_t shape) {
   ShapeQueue& queue = shapes_[shape];
   const std::uint64_t unfinished = UnfinishedLocked(shape);
   const std::uint32_t want = DispatchCore::Want(unfinished, parts_.slots);
-  std::uint32_t blocked = 0;
+  std::uint32_t blocked = 0, blocked_others = 0;
   for (int i = 0; i < core_.size(); ++i)
-    if (core_.At(i).open && core_.At(i).blocked && core_.At(i).shape == shape) ++blocked;
+    if (core_.At(i).open && core_.At(i).blocked) ++(core_.At(i).shape == shape ? blocked : blocked_others);
   const std::uint32_t level = std::min(want, parts_.slots) + (want ? blocked : 0);
-  // The last task of a shape is done while others wait: perhaps for what its workers hold.
-  const bool over = unfinished == 0 && backlog_size_ > 0 && queue.wanted + queue.wanted_elsewhere > 0;
+  // The last task of a shape is done while others wait, or wait inside Get: perhaps for what its workers hold.
+  const bool over =
+      unfinished == 0 && (backlog_size_ > 0 || blocked_others > 0) && queue.wanted + queue.wanted_elsewhere > 0;
   const std::uint32_t elsewhere = over ? 0 : std::max(UsefulElsewhereLocked(shape), queue.wanted_elsewhere);
   const std::uint32_t milli = want || elsewhere ? queue.Widest() : 1000;
   if (!over && milli == queue.wanted_milli && level <= queue.wanted && !(blocked && level != queue.wanted) &&
@@ -77,7 +78,7 @@ void Submitter::LowerWantLocked() {
   if (outstanding_ > promised_) return;
   for (std::uint32_t shape = 0; shape < shapes_.size(); ++shape) {
     ShapeQueue& queue = shapes_[shape];
-    if (queue.wanted == 0 && queue.wanted_elsewhere == 0) continue;
+    if (queue.wanted == 0 && queue.wanted_elsewhere == 0 && queue.wanted_milli != 0) continue;
     queue.wanted = queue.wanted_elsewhere = 0;
     queue.wanted_milli = 1000;
     wire::Want message{};

@@ -21,6 +21,13 @@ struct PoolRow {
   Resources lent;  // and what its own jobs hold
 };
 
+// A job's number, as its pool gives it to the scheduler: what of it needs more than CPUs has a shape in the upper half
+// (docs/decisions/0010), and is written 4096.1.
+inline std::string JobText(std::uint64_t job) {
+  const std::uint64_t shape = job >> 32;
+  return std::to_string(static_cast<std::uint32_t>(job)) + (shape ? "." + std::to_string(shape) : "");
+}
+
 // A job that wants or holds slots of other pools. Its name for people is POOL/NUMBER.
 struct JobRow {
   std::string pool;

@@ -55,6 +55,7 @@ void LeaseCore::On(const JobEnded& event, Time) { EndJob(event.job); }
 void LeaseCore::On(const WorkerReady& event, Time now) {
   SHEAF_CHECK(event.client != 0 && !clients_.contains(event.client));
   const auto spawn = spawns_.find(event.spawn);
+  cancelled_.erase(event.spawn);
   if (spawn == spawns_.end()) {
     // Cancelled, or given up, while it was attaching.
     actions_.push_back(StopWorker{event.client});
@@ -69,6 +70,7 @@ void LeaseCore::On(const WorkerReady& event, Time now) {
 }
 
 void LeaseCore::On(const SpawnFailed& event, Time now) {
+  cancelled_.erase(event.spawn);
   const auto spawn = spawns_.find(event.spawn);
   if (spawn == spawns_.end()) return;
   const Client job = spawn->second.job;
@@ -147,8 +149,7 @@ void LeaseCore::On(const Drain&, Time) {
     client.wishes.clear();
     if (client.worker) Stop(id);
   }
-  for (const auto& [id, spawn] : spawns_) actions_.push_back(CancelSpawn{id});
-  spawns_.clear();
+  for (auto spawn = spawns_.begin(); spawn != spawns_.end();) spawn = Cancel(spawn);
 }
 
 void LeaseCore::On(const Tick&, Time now) {
@@ -158,8 +159,7 @@ void LeaseCore::On(const Tick&, Time now) {
       continue;
     }
     const Client job = spawn->second.job;
-    actions_.push_back(CancelSpawn{spawn->first});
-    spawn = spawns_.erase(spawn);
+    spawn = Cancel(spawn);
     SpawnEnded(job, false, now);
   }
   if (waiting_since_ != kNever && now - waiting_since_ >= config_.turn && !turns_.empty()) {
@@ -185,11 +185,15 @@ void LeaseCore::EndJob(Client job) {
     client.wishes.clear();
     Stop(id);
   }
-  std::erase_if(spawns_, [&](const auto& spawn) {
-    if (spawn.second.job != job) return false;
-    actions_.push_back(CancelSpawn{spawn.first});
-    return true;
-  });
+  for (auto spawn = spawns_.begin(); spawn != spawns_.end();)
+    spawn = spawn->second.job == job ? Cancel(spawn) : std::next(spawn);
+}
+
+std::map<Spawn, SpawnView>::iterator LeaseCore::Cancel(std::map<Spawn, SpawnView>::iterator spawn) {
+  const Needs& needs = crews_.at({spawn->second.job, spawn->second.shape}).needs;
+  if (!needs.resources.empty()) cancelled_[spawn->first] = needs;
+  actions_.push_back(CancelSpawn{spawn->first});
+  return spawns_.erase(spawn);
 }
 
 void LeaseCore::Stop(Client worker) {
@@ -220,12 +224,9 @@ void LeaseCore::RefuseJob(Client job, Reason reason) {
   for (auto& [id, client] : clients_) {
     if (client.job != job) continue;
     for (auto wish = client.wishes.begin(); wish != client.wishes.end();) {
-      const auto next = std::next(wish);
-      if (std::exchange(wish->second.workers, 0) > 0) {
-        actions_.push_back(Refuse{id, reason, wish->first});
-        if (wish->second.elsewhere == 0) client.wishes.erase(wish);
-      }
-      wish = next;
+      const bool refused = wish->second.workers > 0;
+      if (refused) actions_.push_back(Refuse{id, reason, wish->first});
+      wish = refused ? client.wishes.erase(wish) : std::next(wish);
     }
   }
 }

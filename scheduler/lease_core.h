@@ -107,7 +107,7 @@ struct SpawnWorker {
   Spawn spawn = 0;
   Client job = 0;
 };
-// Kill that process if it exists. A SpawnFailed for it is not expected, and ignored.
+// Kill that process if it exists. A SpawnFailed for it ends what it holds besides a CPU; where it never comes, that stays held.
 struct CancelSpawn {
   Spawn spawn = 0;
 };
@@ -206,10 +206,11 @@ class LeaseCore {
   bool Wants(Client job) const;
   bool AllWait(Client job) const;
   bool HeldByWaiting(CrewKey crew) const;
+  std::map<std::string, std::uint64_t> KeptByWaiting() const;
   std::uint64_t Demand(CrewKey crew) const;  // workers
   std::uint64_t LiveWorkers() const;
   std::uint32_t Kept(CrewKey crew) const;     // of Running, those that are not being stopped
-  std::uint32_t Waiting(CrewKey crew) const;  // inside Get, and not being stopped
+  std::uint32_t Waiting(CrewKey crew) const;  // inside Get
 
   // lease_room.cc: stops what is in the way of a crew below its target.
   void MakeRoom();
@@ -227,6 +228,7 @@ class LeaseCore {
 
   void EndJob(Client job);
   void Stop(Client worker);
+  std::map<Spawn, SpawnView>::iterator Cancel(std::map<Spawn, SpawnView>::iterator spawn);  // the next one
   void BreakPairs(Client dead);
   void ErasePair(PairKey key);
   void RefuseJob(Client job, Reason reason);
@@ -239,6 +241,7 @@ class LeaseCore {
   std::map<Client, JobView> jobs_;
   std::map<CrewKey, CrewView> crews_;
   std::map<Spawn, SpawnView> spawns_;
+  std::map<Spawn, Needs> cancelled_;  // hold custom resources until their process is known to be gone
   std::map<PairKey, PairView> pairs_;
   std::vector<CrewKey> turns_;   // the order in which crews are served
   Time waiting_since_ = kNever;  // some crew wants and has no share

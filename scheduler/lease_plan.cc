@@ -63,7 +63,7 @@ std::uint32_t LeaseCore::Waiting(CrewKey crew) const {
   std::uint32_t waiting = 0;
   for (const auto& [id, client] : clients_) {
     if (client.job != crew.first || client.shape != crew.second || !client.worker || client.places > 0) continue;
-    waiting += client.blocked && !client.stopping;
+    waiting += client.blocked;
   }
   return waiting;
 }
@@ -92,6 +92,9 @@ std::uint64_t LeaseCore::Held(const std::string& resource, Client job) const {
     if (client.worker && client.places == 0 && client.shape != 0) add({client.job, client.shape});
   for (const auto& [id, spawn] : spawns_)
     if (spawn.shape != 0) add({spawn.job, spawn.shape});
+  for (const auto& [id, needs] : cancelled_)
+    if (const auto found = needs.resources.find(resource); job == 0 && found != needs.resources.end())
+      held += found->second;
   return held;
 }
 
@@ -131,38 +134,50 @@ bool LeaseCore::Wants(Client job) const {
   return false;
 }
 
+// What those keep that wait inside Get, asked to stop or not: it does not come back by itself.
+std::map<std::string, std::uint64_t> LeaseCore::KeptByWaiting() const {
+  std::map<std::string, std::uint64_t> kept;
+  for (const auto& [id, client] : clients_) {
+    if (!client.worker || client.places > 0 || client.shape == 0 || !client.blocked) continue;
+    for (const auto& [name, amount] : crews_.at({client.job, client.shape}).needs.resources) kept[name] += amount;
+  }
+  return kept;
+}
+
 // Whoever has least gets the next worker, as long as one fits; ties go by turn. Integer arithmetic
 // throughout.
 void LeaseCore::Share(Time now) {
   std::map<std::string, std::uint64_t> left_of = config_.has.resources;
-  for (auto& [key, crew] : crews_) {
-    crew.target = 0;
-    if (crew.needs.resources.empty()) continue;
-    const std::uint64_t waiting = Waiting(key);
-    for (const auto& [name, amount] : crew.needs.resources)
-      if (const auto left = left_of.find(name); left != left_of.end())
-        left->second -= std::min(left->second, waiting * amount);
-  }
-  std::map<Client, std::uint64_t> shares;
+  for (const auto& [name, amount] : KeptByWaiting()) left_of[name] -= std::min(left_of[name], amount);
+  struct Claim {
+    CrewView* crew;
+    std::uint64_t demand, width;
+  };
+  std::vector<Claim> claims;
+  for (auto& [key, crew] : crews_) crew.target = 0;
+  for (const CrewKey& key : turns_) claims.push_back({&crews_.at(key), Demand(key), Width(key)});
+  std::map<Client, std::uint64_t> shares, workers;
   std::uint64_t left = CapacityMilli();
   for (;;) {
-    const CrewKey* next = nullptr;
+    std::size_t next = claims.size();
     std::pair<std::uint64_t, std::uint64_t> least;
-    for (const CrewKey& key : turns_) {
-      const CrewView& crew = crews_.at(key);
-      const std::uint64_t width = Width(key);
-      if (crew.target >= Demand(key) || width > left || !Suffices(left_of, crew.needs)) continue;
-      const std::pair<std::uint64_t, std::uint64_t> has{shares[key.first], crew.target * width};
-      if (next && has >= least) continue;
-      next = &key;
+    for (std::size_t i = 0; i < claims.size(); ++i) {
+      const Claim& claim = claims[i];
+      if (claim.crew->target >= claim.demand || claim.width > left) continue;
+      const Client job = turns_[i].first;
+      if (workers[job] >= jobs_.at(job).slots_max || !Suffices(left_of, claim.crew->needs)) continue;
+      const std::pair<std::uint64_t, std::uint64_t> has{shares[job], claim.crew->target * claim.width};
+      if (next < claims.size() && has >= least) continue;
+      next = i;
       least = has;
     }
-    if (!next) break;
-    CrewView& crew = crews_.at(*next);
-    ++crew.target;
-    shares[next->first] += Width(*next);
-    left -= Width(*next);
-    for (const auto& [name, amount] : crew.needs.resources) left_of.at(name) -= amount;
+    if (next == claims.size()) break;
+    const Claim& claim = claims[next];
+    ++claim.crew->target;
+    ++workers[turns_[next].first];
+    shares[turns_[next].first] += claim.width;
+    left -= claim.width;
+    for (const auto& [name, amount] : claim.crew->needs.resources) left_of.at(name) -= amount;
   }
   const bool waiting = std::any_of(turns_.begin(), turns_.end(), [&](const CrewKey& crew) {
     return Demand(crew) > 0 && crews_.at(crew).target == 0;
@@ -187,13 +202,16 @@ void LeaseCore::StartWorkers(Time now) {
         return Held(need.first) + need.second <= config_.has.resources.at(need.first);
       });
     };
-    std::uint32_t kept = Kept(key);
-    while (kept < crew.target && job.next_spawn == 0 && occupied + width <= CapacityMilli() &&
+    std::uint32_t kept = Kept(key), of_job = 0;
+    for (auto at = crews_.lower_bound({key.first, 0}); at != crews_.end() && at->first.first == key.first; ++at)
+      of_job += Running(at->first);
+    while (kept < crew.target && of_job < job.slots_max && job.next_spawn == 0 && occupied + width <= CapacityMilli() &&
            live < std::uint64_t{config_.slots} + config_.extra_workers_max && has_resources()) {
       const Spawn spawn = next_spawn_++;
       spawns_[spawn] = {key.first, key.second, now + config_.spawn_timeout};
       actions_.push_back(SpawnWorker{spawn, key.first});
       ++kept;
+      ++of_job;
       ++live;
       occupied += width;
     }
@@ -223,13 +241,15 @@ void LeaseCore::StopSurplus(Time now) {
   }
 }
 
-// The crew has no worker that could run, as those that wait inside Get keep what it needs.
+// What the crew needs is kept by those that wait inside Get, of whichever crew or job.
 bool LeaseCore::HeldByWaiting(CrewKey crew) const {
   const CrewView& view = crews_.at(crew);
-  return Demand(crew) > 0 && view.target == 0 && Waiting(crew) > 0 &&
-         std::any_of(view.needs.resources.begin(), view.needs.resources.end(), [&](const auto& need) {
-           return Waiting(crew) * need.second + need.second > config_.has.resources.at(need.first);
-         });
+  if (view.needs.resources.empty() || view.target > 0 || Demand(crew) == 0) return false;
+  const auto kept = KeptByWaiting();
+  return std::any_of(view.needs.resources.begin(), view.needs.resources.end(), [&](const auto& need) {
+    const auto found = kept.find(need.first);
+    return found != kept.end() && found->second + need.second > config_.has.resources.at(need.first);
+  });
 }
 
 // Everybody waits for something that only one more worker could bring, and there may be no more: an

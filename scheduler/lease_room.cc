@@ -47,8 +47,7 @@ void LeaseCore::MakeRoomOf(const Amount& amount, std::uint64_t capacity, bool wh
       return CrewKey{entry.second.job, entry.second.shape} == from;
     });
     if (spawn != spawns_.rend()) {
-      actions_.push_back(CancelSpawn{spawn->first});
-      spawns_.erase(spawn->first);
+      Cancel(std::prev(spawn.base()));
     } else {
       const Client worker = PickToStop(from);
       if (worker == 0) return;
@@ -60,6 +59,11 @@ void LeaseCore::MakeRoomOf(const Amount& amount, std::uint64_t capacity, bool wh
 
 void LeaseCore::MakeRoom() {
   MakeRoomOf([this](CrewKey crew) { return std::uint64_t{Width(crew)}; }, CapacityMilli(), false);
+  for (const auto& [id, job] : jobs_) {
+    if (job.slots_max >= config_.slots) continue;
+    const auto amount = [&id = id](CrewKey crew) { return crew.first == id ? std::uint64_t{1} : 0; };
+    MakeRoomOf(amount, job.slots_max, false);
+  }
   for (const auto& [name, capacity] : config_.has.resources) {
     const auto amount = [this, &name = name](CrewKey crew) {
       const auto& resources = crews_.at(crew).needs.resources;

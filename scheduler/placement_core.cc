@@ -194,6 +194,18 @@ void PlacementCore::Report(const std::string& id, const PoolReport& report, Time
   pools_[place].jobs = std::move(jobs);
   for (const std::uint64_t job : pools_[place].jobs) Wait({place, job}, now);
   Serve(now);
+  LookWhere(place, now);
+}
+
+// Which of the pool's jobs want what is nowhere.
+void PlacementCore::LookWhere(Place place, Time now) {
+  for (const std::uint64_t number : pools_[place].jobs) {
+    Job& job = jobs_.at({place, number});
+    const bool somewhere = job.want.slots == 0 || job.has > 0 ||
+                           std::any_of(pools_.begin(), pools_.end(),
+                                       [&](const Pool& pool) { return pool.up && CouldFit(pool.offer, job.want); });
+    job.nowhere_since = somewhere ? kNever : std::min(job.nowhere_since, now);
+  }
 }
 
 void PlacementCore::Tick(Time now) {
@@ -365,11 +377,17 @@ void PlacementCore::Serve(Time now) {
 // A job that has nothing, and has waited: from the richest the grant that it got last, if it keeps more than one slot.
 // Whether one slot fits once `grant`, which is on that pool, is over.
 bool PlacementCore::FitsWithout(const Pool& pool, const LeaseWant& want, const GrantInfo& grant) const {
-  Pool after = pool;
-  after.lent_milli -= std::min(after.lent_milli, std::uint64_t{grant.slots} * grant.cpus_milli);
-  for (const auto& [name, amount] : grant.resources)
-    after.lent[name] -= std::min(after.lent[name], amount * grant.slots);
-  return SlotsFor(after, want, 1) == 1;
+  if (!pool.up || !CouldFit(pool.offer, want)) return false;
+  if (Free(pool) + std::uint64_t{grant.slots} * grant.cpus_milli < want.cpus_milli) return false;
+  const auto amount_of = [](const Resources& all, const std::string& name) {
+    const auto found = all.find(name);
+    return found == all.end() ? 0 : found->second;
+  };
+  return std::all_of(want.resources.begin(), want.resources.end(), [&](const auto& need) {
+    const std::uint64_t used = amount_of(pool.lent, need.first) + amount_of(pool.own, need.first);
+    const std::uint64_t after = used - std::min(used, amount_of(grant.resources, need.first) * grant.slots);
+    return after + need.second <= amount_of(pool.offer.resources, need.first);
+  });
 }
 
 void PlacementCore::TakeBack(Time now) {
@@ -378,9 +396,11 @@ void PlacementCore::TakeBack(Time now) {
   if (first.first.first > 0 || now - std::max(first.first.second, last_taken_) < limits_.revoke_after) return;
   last_taken_ = now;  // whether or not there is something: not at once again
   // Of those that have nothing, the first that can be helped: what some want may be nowhere.
+  constexpr int kLooks = 16;
+  int looks = 0;
   for (const Claim& claim : waiting_) {
     const JobKey key = claim.second;
-    if (claim.first.first > 0 || now - claim.first.second < limits_.revoke_after) return;
+    if (++looks > kLooks || claim.first.first > 0 || now - claim.first.second < limits_.revoke_after) return;
     const LeaseWant& want = jobs_.at(key).want;
     const Job* richest = nullptr;
     for (const auto& [other, job] : jobs_) {

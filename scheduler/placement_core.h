@@ -155,8 +155,9 @@ class PlacementCore {
   };
   struct Job {
     LeaseWant want;
-    std::uint32_t has = 0;  // slots granted
-    Time since = 0;         // wants more than it has
+    std::uint32_t has = 0;        // slots granted
+    Time since = 0;               // wants more than it has
+    Time nowhere_since = kNever;  // no pool has what it wants, as its pool's reports found
     std::set<std::uint64_t> grants;
   };
 
@@ -177,6 +178,7 @@ class PlacementCore {
   void UnexpectOthers(const std::string& pool, std::uint64_t incarnation);
   void Wait(const JobKey& key, Time now);  // puts the job where its want says
   void TakeBack(Time now);
+  void LookWhere(Place place, Time now);
   bool FitsWithout(const Pool& pool, const LeaseWant& want, const GrantInfo& grant) const;
   Place AddPlace(const std::string& pool);
 

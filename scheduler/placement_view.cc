@@ -56,10 +56,8 @@ std::vector<std::uint64_t> PlacementCore::InfeasibleOf(const std::string& id) co
   if (found == places_.end()) return jobs;
   for (const std::uint64_t number : pools_[found->second].jobs) {
     const Job& job = jobs_.at({found->second, number});
-    if (job.want.slots == 0 || job.has > 0 || now_ - job.since < limits_.infeasible_after) continue;
-    const bool anywhere = std::any_of(pools_.begin(), pools_.end(),
-                                      [&](const Pool& pool) { return pool.up && CouldFit(pool.offer, job.want); });
-    if (!anywhere) jobs.push_back(number);
+    const bool wants = job.want.slots > 0 && job.has == 0 && job.nowhere_since != kNever;
+    if (wants && now_ - job.nowhere_since >= limits_.infeasible_after) jobs.push_back(number);
   }
   return jobs;
 }
@@ -102,7 +100,8 @@ void PlacementCore::Show(Time now, ClusterView* view) const {
     row.lent_milli = pool->lent_milli;
     row.offer.cpus_milli = pool->offer.cpus_milli;
     row.offer.address = pool->offer.address;
-    if (!room.Take(SizeOf(pool->offer.resources) + SizeOf(pool->offer.labels) + SizeOf(pool->lent))) {
+    if (!room.Take(SizeOf(pool->offer.resources) + SizeOf(pool->offer.labels) + SizeOf(pool->lent) +
+                   SizeOf(pool->own))) {
       ++view->left_out;
       continue;
     }

@@ -76,7 +76,7 @@ Holders HoldersOf(const ClusterView& view, const std::vector<const PoolRow*>& le
   std::map<std::string, std::map<std::string, std::uint64_t>> slots;  // lender -> job -> slots
   for (const GrantRow& grant : view.grants) {
     const bool own = grant.borrower == job.pool && grant.job == job.job;
-    slots[grant.lender][own ? "this job" : grant.borrower + "/" + std::to_string(grant.job)] += grant.slots;
+    slots[grant.lender][own ? "this job" : grant.borrower + "/" + JobText(grant.job)] += grant.slots;
   }
   Holders holders;
   std::vector<std::string> pools;

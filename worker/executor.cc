@@ -218,8 +218,13 @@ int Executor::Run() {
 bool Executor::MayLeave() {
   runtime::Submitter::Lock lock(context_.submitter());
   if (context_.pool_lost() || context_.submitter().outstanding() == 0) return true;
-  if (!said_blocked_) context_.control()->blocked.fetch_add(1, std::memory_order_release);
-  said_blocked_ = true;
+  if (!std::exchange(said_blocked_, true)) {
+    context_.control()->blocked.fetch_add(1, std::memory_order_release);
+    // It occupies no CPU any more: what its tasks wait for may need that.
+    wire::Blocked message{};
+    message.blocked = 1;
+    context_.socket().Send(message, wire::Kind::kBlocked);
+  }
   context_.submitter().PumpLocked();
   return false;
 }

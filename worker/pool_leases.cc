@@ -165,10 +165,30 @@ bool PoolServer::Want(Connection& connection, const WantMessage& message) {
            message.shape);
     return true;
   }
+  const PoolCore::Client* client = core_->Find(connection.client);
+  if (const auto job = jobs_.find(client->job); message.workers + message.elsewhere > 0 && job != jobs_.end() &&
+                                                job->second.stays_here && MustGoElsewhere({client->job, shape})) {
+    RefuseStayAtHome(connection, message.shape);
+    return true;
+  }
   Tell(lease::Want{connection.client, std::min<std::uint32_t>(message.workers, limits::kPairsMax),
                    std::max<std::uint32_t>(message.cpus_milli, 1),
                    neighbours_ ? std::min<std::uint32_t>(message.elsewhere, limits::kPairsMax) : 0, shape});
   return true;
+}
+
+// Whether this machine can never run what that crew would.
+bool PoolServer::MustGoElsewhere(lease::CrewKey crew) const {
+  const auto view = leases_->crews().find(crew);
+  return slots_ == 0 || (view != leases_->crews().end() && !view->second.fits);
+}
+
+void PoolServer::RefuseStayAtHome(Connection& connection, std::uint32_t shape) {
+  Refuse(
+      connection, 0, wire::Refusal::kLimit,
+      "it would have to run on another machine, where this job cannot go: what it should bring is not there any more "
+      "(its error output says what)",
+      shape);
 }
 
 bool PoolServer::Returned(Connection& connection, const ReturnWorkerMessage& message) {
@@ -206,9 +226,13 @@ void PoolServer::SpawnWorker(std::uint32_t spawn, ClientId job) {
   const Job& owner = at->second;
   JobDescription description = owner.description;
   std::erase_if(description.environment, [](const std::string& text) {
-    return text.starts_with(std::string(wire::kWorkerEnvironment) + "=") || text.starts_with(wire::kJobEnvironment);
+    return text.starts_with(std::string(wire::kWorkerEnvironment) + "=") ||
+           text.starts_with(wire::kWorkerNeedsEnvironment) || text.starts_with(wire::kJobEnvironment);
   });
   description.environment.push_back(std::string(wire::kWorkerEnvironment) + "=" + std::to_string(spawn));
+  if (const auto view = leases_->spawns().find(spawn); view != leases_->spawns().end() && view->second.shape != 0)
+    description.environment.push_back(std::string(wire::kWorkerNeedsEnvironment) + "=" +
+                                      FormatNeeds(owner.shapes.at(view->second.shape)));
   std::vector<std::byte> bytes(sizeof(wire::Spawn));
   AppendJobDescription(description, &bytes);
   wire::Spawn message{};
@@ -274,7 +298,7 @@ void PoolServer::WorkerSpawned(const wire::Spawned& spawned) {
     if (connection) connection->spawn = 0, Closed(*connection);
     const Spawn failed = at->second;
     spawns_.erase(at);
-    if (failed.kind != Spawn::Kind::kWorker) return RelayEnded(failed, false);
+    if (failed.kind != Spawn::Kind::kWorker) return RelayEnded(failed, false, 0);
     Tell(lease::SpawnFailed{spawned.spawn, spawned.error});
     return;
   }
@@ -308,7 +332,7 @@ void PoolServer::WorkerExited(const wire::Exited& exited) {
     connection->spawn = 0;
     Closed(*connection);
   }
-  if (!worker) RelayEnded(spawn, was_ready);
+  if (!worker) RelayEnded(spawn, was_ready, exited.status);
   if (worker && !was_ready) {  // the lease core ignores those that it gave up itself
     if (spawn.refused.empty()) last_spawn_failure_ = DescribeExit(exited.status);
     Tell(lease::SpawnFailed{spawn_number, 0});

@@ -9,6 +9,7 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -177,6 +178,7 @@ void PoolServer::TakeNews() {
     if (spawn.kind == Spawn::Kind::kFar && std::find(voided.begin(), voided.end(), spawn.grant) != voided.end())
       Kill(spawn);
   }
+  std::vector<lease::Refuse> refused;
   for (const scheduler::LeaseWant& want : news->infeasible) {
     const lease::CrewKey crew{JobOfNumber(want.job), ShapeOfNumber(want.job)};
     const auto view = leases_->crews().find(crew);
@@ -187,8 +189,13 @@ void PoolServer::TakeNews() {
       if (wish == client.wishes.end() || wish->second.cpus_milli < want.cpus_milli) continue;
       // One CPU is what every pool with workers has: none has joined yet.
       if (view->second.fits && wish->second.cpus_milli <= std::max<std::uint64_t>(slots_, 1) * 1000) continue;
-      RefuseWant({id, lease::Reason::kInfeasible, crew.second});
+      refused.push_back({id, lease::Reason::kInfeasible, crew.second});
     }
+  }
+  // To the client and to the lease core alike: it is wished for no more.
+  for (const lease::Refuse& refusal : refused) {
+    if (leases_->clients().contains(refusal.client)) RefuseWant(refusal);
+    Tell(lease::Want{refusal.client, 0, 1000, 0, refusal.shape});
   }
 }
 
@@ -294,7 +301,7 @@ std::uint32_t PoolServer::AskedByParked(std::uint64_t number) const {
   return slots;
 }
 
-void PoolServer::RelayEnded(const Spawn& spawn, bool was_ready) {
+void PoolServer::RelayEnded(const Spawn& spawn, bool was_ready, int status) {
   if (spawn.kind == Spawn::Kind::kFar) return;
   if (spawn.kind == Spawn::Kind::kTransfers) {
     transfer_spawn_ = 0;
@@ -306,6 +313,21 @@ void PoolServer::RelayEnded(const Spawn& spawn, bool was_ready) {
   if (relay != relays_.end()) relays_.erase(relay);
   const auto job = jobs_.find(spawn.job);
   if (job == jobs_.end() || meant) return;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == relay::kExitCannotTravel && !was_ready) {
+    job->second.stays_here = true;
+    std::vector<std::pair<ClientId, lease::Shape>> hopeless;
+    for (const auto& [id, client] : leases_->clients())
+      for (const auto& [shape, wish] : client.wishes)
+        if (client.job == job->first && MustGoElsewhere({client.job, shape})) hopeless.emplace_back(id, shape);
+    for (const auto& [id, shape] : hopeless) {
+      Tell(lease::Want{id, 0, 1000, 0, shape});
+      Connection* to = ConnectionOf(id);
+      if (!to) continue;
+      const auto numbered = std::find(to->shapes.begin(), to->shapes.end(), shape);
+      RefuseStayAtHome(*to, static_cast<std::uint32_t>(numbered - to->shapes.begin()));
+    }
+    return;
+  }
   // The other pool may be gone, and its grant with it; or it refuses this one. Not at once again.
   const std::uint32_t doublings = was_ready ? 0 : std::min(job->second.relay_failures++, 6u);
   job->second.relays_again = now_ + (50 * kMilli << doublings);
@@ -361,13 +383,12 @@ scheduler::PoolReport PoolServer::Report() const {
       for (const auto& [name, amount] : options_.has.resources)
         if (const std::uint64_t held = leases_->Held(name, id)) report.own[name] += held;
     }
-    if (job.over) continue;
+    if (job.over || job.stays_here) continue;
     for (lease::Shape shape = 0; shape < job.shapes.size(); ++shape) {
       const std::uint64_t number = NumberOf(id, shape);
       std::uint64_t wanted = job.relays_again > now_ ? 0 : leases_->Elsewhere({id, shape});
       wanted = std::max<std::uint64_t>(wanted, AskedByParked(number));
-      // A twin was sent here: what this machine lacks for it is not sought elsewhere.
-      if (wanted == 0 || (job.twin_of != 0 && shape != 0)) continue;
+      if (wanted == 0) continue;
       scheduler::LeaseWant want;
       want.job = number;
       want.slots = static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, limits::kPairsMax));

@@ -113,7 +113,8 @@ class PoolServer {
     bool driver_died = false;
     std::uint64_t twin_of = 0;  // the grant by which another pool runs it here; 0: a job of this machine
     std::map<lease::Shape, Now> relays_idle_since;
-    Now relays_again = 0;  // after a relay that failed: not before
+    bool stays_here = false;  // it lacks what it should bring to other machines
+    Now relays_again = 0;     // after a relay that failed: not before
     std::uint32_t relay_failures = 0;
   };
   struct Spawn {
@@ -234,7 +235,9 @@ class PoolServer {
   bool RenewParked(const Neighbours::Granted& granted);
   std::uint32_t AskedByParked(std::uint64_t number) const;
   void ParkIdleRelays(std::uint64_t number, Job* job);
-  void RelayEnded(const Spawn& spawn, bool was_ready);
+  void RelayEnded(const Spawn& spawn, bool was_ready, int status);
+  bool MustGoElsewhere(lease::CrewKey crew) const;
+  void RefuseStayAtHome(Connection& connection, std::uint32_t shape);
   void Admit(Connection& connection, std::uint64_t request, const AdmitMessage& message);
   scheduler::PoolOffer Offer() const;
   scheduler::PoolReport Report() const;

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <string>
 
 #include "proto/local_wire.h"
 #include "runtime/context.h"
@@ -31,10 +32,14 @@ bool StartedAsWorker() {
 int RunWorker(int, char**, char**) {
   const auto spawn = static_cast<std::uint32_t>(std::strtoul(std::getenv(wire::kWorkerEnvironment), nullptr, 10));
   unsetenv(wire::kWorkerEnvironment);  // children of the user's code are no workers
+  const char* needs = std::getenv(wire::kWorkerNeedsEnvironment);
+  const std::string own_needs = needs ? needs : "";
+  unsetenv(wire::kWorkerNeedsEnvironment);
   fcntl(wire::kWorkerSocketFd, F_SETFD, FD_CLOEXEC);
   int code = 0;
   try {
     auto context = runtime::Context::Attach(runtime::UniqueFd(wire::kWorkerSocketFd), wire::Role::kWorker, spawn);
+    context->submitter().own_needs = own_needs;
     runtime::SetCurrentContext(context.get());
     Executor executor(*context);
     context->Start();

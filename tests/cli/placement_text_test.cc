@@ -165,11 +165,15 @@ TEST(PlacementText, DoesNotLetADaemonDriveTheTerminal) {
 }
 
 TEST(PlacementText, ReadsTheNamesOfJobs) {
-  const auto job = ParseJobName("near-1.x/18446744073709551615");
+  const auto job = ParseJobName("near-1.x/4294967295");
   ASSERT_TRUE(job);
   EXPECT_EQ(job->pool, "near-1.x");
-  EXPECT_EQ(job->number, ~std::uint64_t{0});
-  for (const char* text : {"", "near", "/3", "near/", "near/x", "near/3x", "near/-3", "near/18446744073709551616"})
+  EXPECT_EQ(job->number, 0xffffffffu);
+  const auto shape = ParseJobName("near/4096.3");
+  ASSERT_TRUE(shape);
+  EXPECT_EQ(scheduler::JobText(shape->number), "4096.3");
+  for (const char* text : {"", "near", "/3", "near/", "near/x", "near/3x", "near/-3", "near/4294967296", "near/3.",
+                           "near/3.0", "near/3.x", "near/3.1.2"})
     EXPECT_FALSE(ParseJobName(text)) << text;
 }
 

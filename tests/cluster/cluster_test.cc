@@ -114,6 +114,14 @@ TEST_F(ClusterTest, SendsTasksToTheMachineThatHasWhatTheyNeed) {
   EXPECT_THROW(sheaf::Task<Supervisor>({.labels = {{"where", "c"}}}).Remote().Get(), sheaf::InfeasibleError);
 }
 
+int SupervisorOfChild(int) { return sheaf::Task<Supervisor>({.resources = {{"gpu", 1}}}).Remote().Get(); }
+
+TEST_F(ClusterTest, SendsChildrenOnToTheMachineThatHasWhatTheyNeed) {
+  std::vector<ObjectRef<int>> there;
+  for (int i = 0; i < 4; ++i) there.push_back(sheaf::Task<SupervisorOfChild>({.labels = {{"where", "b"}}}).Remote(i));
+  for (auto& ref : there) EXPECT_EQ(ref.Get(), cluster_.SupervisorOf("far-a"));
+}
+
 TEST_F(ClusterTest, PassesValuesBetweenMachinesThatHaveDifferentThings) {
   ObjectRef<int> sum = Remote<Add>(0, 0);
   for (int i = 1; i <= 60; ++i) {

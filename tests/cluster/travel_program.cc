@@ -4,6 +4,7 @@
 //   travel_program onward DIRECTORY             tasks of a task, until two places have run some
 //   travel_program limits                       of open files and seconds of CPU
 //   travel_program files DIRECTORY [OPTION]     its working directory
+//   travel_program gone DIRECTORY               a file that is declared, and removed before the first task
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -121,9 +122,10 @@ void Files() {
 int main(int argc, char** argv) {
   try {
     const std::string what = argc > 1 ? argv[1] : "";
-    if (what == "files" || what == "onward") std::filesystem::current_path(argv[2]);
+    if (what == "files" || what == "onward" || what == "gone") std::filesystem::current_path(argv[2]);
     if (what == "limits" || what == "onward") Lower(RLIMIT_NOFILE, 777), Lower(RLIMIT_CPU, 5000);
     sheaf::Init(argc, argv);
+    if (what == "gone") std::filesystem::remove("one.txt"), Say(Ask<Where>());
     if (what == "library") Library();
     if (what == "files") Files();
     if (what == "limits") Limits();
@@ -133,6 +135,9 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const sheaf::InitError& error) {
     Say(std::string("InitError: ") + error.what());
+    return 1;
+  } catch (const sheaf::LimitError& error) {
+    Say(std::string("LimitError: ") + error.what());
     return 1;
   } catch (const std::exception& error) {
     Say(std::string("error: ") + error.what());

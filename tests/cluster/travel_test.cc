@@ -137,6 +137,14 @@ TEST_F(TravelTest, TellsTheDriverWhichFileItCannotTake) {
   }
 }
 
+TEST_F(TravelTest, EndsWithATypedErrorWhenWhatItDeclaredIsNotThereAnyMore) {
+  sheaf::cli::Child driver = Run({"gone", Job()}, "one.txt");
+  const std::string line = driver.Line();
+  EXPECT_TRUE(line.starts_with("LimitError: ")) << line;
+  EXPECT_EQ(driver.Wait(), 1);
+  EXPECT_NE(driver.Errors().find("one.txt"), std::string::npos) << driver.Errors();
+}
+
 TEST_F(TravelTest, LimitsTasksElsewhereAsTheDriverIsAsFarAsTheMachineAllows) {
   // What the lender's supervisor has, its workers inherit.
   const pid_t lender = cluster_.SupervisorOf("far");

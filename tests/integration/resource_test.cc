@@ -203,8 +203,30 @@ TEST_F(CustomResources, ChildrenAreRunByWorkersThatHaveWhatTheyNeed) {
   for (int i = 0; i < 8; ++i) outer.push_back(Remote<GetChild>(i));
   for (int i = 0; i < 8; ++i) EXPECT_EQ(outer[static_cast<std::size_t>(i)].Get(), i + 1);
   outer.clear();
+  // Whoever holds the GPU runs a child that needs the same itself.
+  EXPECT_EQ(Task<GetChild>({.resources = {{"gpu", 1}}}).Remote(1).Get(), 2);
   for (int i = 0; i < 8; ++i) outer.push_back(Task<GetPlainChild>({.resources = {{"gpu", 1}}}).Remote(i));
   for (int i = 0; i < 8; ++i) EXPECT_EQ(outer[static_cast<std::size_t>(i)].Get(), i + 1);
+}
+
+ObjectRef<int> LaterOnGpu(int x) { return Task<AddOne>({.resources = {{"gpu", 1}}}).Remote(x); }
+
+TEST_F(CustomResources, ATaskMayLeaveAChildOfItsOwnKindBehind) {
+  const auto later = Task<LaterOnGpu>({.resources = {{"gpu", 1}}}).Remote(1).Get();
+  EXPECT_EQ(later.Get(), 2);
+}
+
+TEST(OneCpu, ATaskMayLeaveAChildBehindThatNeedsItsCpu) {
+  setenv("SHEAF_WORKERS", "1", 1);
+  setenv("SHEAF_RESOURCES", "gpu=1", 1);
+  sheaf::Init();
+  std::vector<ObjectRef<int>> later;
+  for (int i = 0; i < 3; ++i) later.push_back(Remote<LaterOnGpu>(i).Get());
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(later[static_cast<std::size_t>(i)].Get(), i + 1);
+  EXPECT_EQ(Remote<GetChild>(5).Get(), 6);
+  sheaf::Shutdown();
+  unsetenv("SHEAF_WORKERS");
+  unsetenv("SHEAF_RESOURCES");
 }
 
 TEST_F(CustomResources, AWorkerThatDiesGivesItsResourceBack) {

@@ -436,5 +436,72 @@ TEST(Lease, LeavesAResourceWithWhoeverWaitsInsideGetAndRefusesWhatOnlyItsEndCoul
   EXPECT_EQ(pool.refused[0].reason, Reason::kLimit);
 }
 
+TEST(Lease, RefusesWhatOnlyTheEndOfOthersWaitingForLessCouldBring) {
+  LeaseCore::Config config;
+  config.has = Gpus(1000);
+  Pool pool(2, config);
+  const Client job = pool.StartJob();
+  pool.Tell(ShapeNamed{job, 1, Gpus(500)});
+  pool.Tell(ShapeNamed{job, 2, Gpus(1000)});
+  pool.Tell(Want{job, 1, 1000, 0, 1});
+  const Client outer = pool.Ready().at(0);
+  pool.Tell(Want{job, 0, 1000, 0, 1});
+  pool.Tell(Blocked{outer, true});
+  pool.Tell(Want{outer, 1, 1000, 0, 2});
+  EXPECT_TRUE(pool.spawns().empty());
+  pool.Pass(11 * kSecond);
+  ASSERT_FALSE(pool.refused.empty());
+  EXPECT_EQ(pool.refused.back().reason, Reason::kLimit);
+}
+
+TEST(Lease, CountsTheResourceOfAStoppedWorkerThatWaitsInsideGet) {
+  LeaseCore::Config config;
+  config.has = Gpus(1000);
+  Pool pool(3, config);
+  const Client job = pool.StartJob();
+  pool.Tell(ShapeNamed{job, 1, Gpus(1000)});
+  pool.Tell(ShapeNamed{job, 2, {{{"gpu", 1000}}, {}}});
+  pool.Tell(Want{job, 1, 1000, 0, 1});
+  const Client first = pool.Ready().at(0);
+  pool.Tell(Want{job, 1, 1000, 0, 2});
+  pool.Pass(3 * kSecond);
+  ASSERT_EQ(pool.stopped, std::vector{first});
+  pool.Tell(Blocked{first, true});  // only now its task waits, and for what it holds itself
+  pool.Tell(Want{first, 1, 1000, 0, 1});
+  EXPECT_TRUE(pool.spawns().empty());
+  pool.Pass(11 * kSecond);
+  ASSERT_FALSE(pool.refused.empty());
+  EXPECT_EQ(pool.refused.back().reason, Reason::kLimit);
+}
+
+TEST(Lease, LimitsAJobByItsGrantOverAllItsShapes) {
+  LeaseCore::Config config;
+  config.has = Gpus(4000);
+  Pool pool(8, config);
+  const Client job = pool.StartJob();
+  pool.Tell(JobLimited{job, 2});
+  pool.Tell(ShapeNamed{job, 1, Gpus(1000)});
+  pool.Tell(Want{job, 4});
+  pool.Tell(Want{job, 4, 1000, 0, 1});
+  EXPECT_EQ(pool.core().Running({job, 0}), 1u);
+  EXPECT_EQ(pool.core().Running({job, 1}), 1u);
+}
+
+TEST(Lease, LendsTheResourceOfACancelledStartOnceItsProcessIsGone) {
+  LeaseCore::Config config;
+  config.has = Gpus(1000);
+  Pool pool(2, config);
+  const Client first = pool.StartJob(), second = pool.StartJob();
+  pool.Tell(ShapeNamed{first, 1, Gpus(1000)});
+  pool.Tell(ShapeNamed{second, 1, Gpus(1000)});
+  pool.Tell(Want{first, 1, 1000, 0, 1});
+  const Spawn spawn = pool.spawns().at(0);
+  pool.Tell(Want{first, 0, 1000, 0, 1});
+  pool.Tell(Want{second, 1, 1000, 0, 1});
+  EXPECT_TRUE(pool.spawns().empty());
+  pool.Tell(SpawnFailed{spawn, 0});
+  EXPECT_EQ(pool.spawns().size(), 1u);
+}
+
 }  // namespace
 }  // namespace sheaf::lease

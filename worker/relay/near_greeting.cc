@@ -43,6 +43,13 @@ void SendFrame(Stream& stream, Kind kind, std::uint64_t number, std::string_view
   if (!out.Flush(stream)) Fail("the other pool hung up");
 }
 
+// No other machine could do better: the pool asks for none any more.
+[[noreturn]] static void StayHere(const std::string& why) {
+  std::fprintf(stderr, "sheaf: this job cannot run on other machines: %s\n", why.c_str());
+  std::fflush(nullptr);
+  _exit(kExitCannotTravel);
+}
+
 Parcel Pack(const std::string& identity, const std::vector<std::string>& arguments) {
   Parcel parcel;
   Hello& hello = parcel.hello;
@@ -71,15 +78,15 @@ Parcel Pack(const std::string& identity, const std::vector<std::string>& argumen
   hello.description_bytes = static_cast<std::uint32_t>(parcel.description.size());
   if (const char* libraries = std::getenv(wire::kLibrariesEnvironment)) {
     const std::string why = FindLibraries(libraries, notes, &parcel.parts);
-    if (!why.empty()) Fail("this job cannot run on other machines: " + why);
+    if (!why.empty()) StayHere(why);
   }
   if (const char* files = std::getenv(wire::kFilesEnvironment)) {
     const std::string why = FindFiles(files, notes, &parcel.parts);
-    if (!why.empty()) Fail("this job cannot run on other machines: " + why);
+    if (!why.empty()) StayHere(why);
   }
   if (const char* limits = std::getenv(wire::kLimitsEnvironment)) {
     const auto parsed = ParseSoftLimits(limits);
-    if (!parsed) Fail("this job cannot run on other machines: its limits make no sense");
+    if (!parsed) StayHere("its limits make no sense");
     parcel.limits = *parsed;
   }
   return parcel;

@@ -49,6 +49,8 @@ bool CopyBytes(int from, int to, std::uint64_t bytes) {
 
 }  // namespace
 
+constexpr std::size_t kSigns = 6;  // that mkdtemp makes up
+
 std::string TwinPlace::Make() {
   if (!path_.empty()) return {};
   for (int attempt = 0; attempt < 16; ++attempt) {
@@ -110,7 +112,9 @@ void TwinPlace::Remove() {
 void TwinPlace::Sweep(const std::string& cache) {
   std::error_code error;
   for (std::filesystem::directory_iterator at(cache, error), end; !error && at != end; at.increment(error)) {
-    if (!at->path().filename().string().starts_with(Prefix())) continue;
+    const std::string name = at->path().filename().string();
+    if (!name.starts_with(Prefix()) || name.size() != Prefix().size() + kSigns)
+      continue;  // of this machine, not of node-2
     const Fd lock(open(at->path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
     std::error_code ignored;
     if (lock && flock(lock.get(), LOCK_EX | LOCK_NB) == 0) std::filesystem::remove_all(at->path(), ignored);
