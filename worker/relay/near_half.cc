@@ -312,6 +312,9 @@ void NearHalf::Renew(std::string ticket) {
   out.Raw(ticket.data(), ticket.size());
   out.End();
   if (!out.Flush(stream_)) End("it cannot be written to");
+  // What follows is read after the ticket. If that is refused, the other half ends, and what was sent is run elsewhere.
+  parked_.store(false, std::memory_order_release);
+  Wake();
 }
 
 }  // namespace sheaf::relay

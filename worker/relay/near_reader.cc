@@ -226,9 +226,7 @@ void NearHalf::ReadFrame() {
       if (!stream_.Read(text.data(), text.size())) text = "it refused";
       End(text);
     }
-    case Kind::kRenewed:
-      parked_.store(false, std::memory_order_release);
-      Wake();
+    case Kind::kRenewed:  // tasks went along with the ticket
       break;
     case Kind::kWaiting: {
       std::lock_guard turn(turn_);
