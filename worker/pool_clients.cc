@@ -211,7 +211,7 @@ void PoolServer::Attached(Connection& connection) {
     const std::uint64_t grant = spawns_.at(memory.spawn).grant;
     Relay& relay = relays_.at(grant);
     relay.client = client;
-    jobs_.at(job).relay_failures = 0;
+    jobs_.at(job).relay_trouble.erase(ShapeOfNumber(relay.grant.job));
     Tell(lease::RelayReady{client, job, relay.grant.slots, relay.grant.cpus_milli, ShapeOfNumber(relay.grant.job)});
     if (relay.leaving) Tell(lease::RelayLeaving{client});
     return;

@@ -168,27 +168,13 @@ bool PoolServer::Want(Connection& connection, const WantMessage& message) {
   const PoolCore::Client* client = core_->Find(connection.client);
   if (const auto job = jobs_.find(client->job); message.workers + message.elsewhere > 0 && job != jobs_.end() &&
                                                 job->second.stays_here && MustGoElsewhere({client->job, shape})) {
-    RefuseStayAtHome(connection, message.shape);
+    Refuse(connection, 0, wire::Refusal::kLimit, kCannotTravel, message.shape);
     return true;
   }
   Tell(lease::Want{connection.client, std::min<std::uint32_t>(message.workers, limits::kPairsMax),
                    std::max<std::uint32_t>(message.cpus_milli, 1),
                    neighbours_ ? std::min<std::uint32_t>(message.elsewhere, limits::kPairsMax) : 0, shape});
   return true;
-}
-
-// Whether this machine can never run what that crew would.
-bool PoolServer::MustGoElsewhere(lease::CrewKey crew) const {
-  const auto view = leases_->crews().find(crew);
-  return slots_ == 0 || (view != leases_->crews().end() && !view->second.fits);
-}
-
-void PoolServer::RefuseStayAtHome(Connection& connection, std::uint32_t shape) {
-  Refuse(
-      connection, 0, wire::Refusal::kLimit,
-      "it would have to run on another machine, where this job cannot go: what it should bring is not there any more "
-      "(its error output says what)",
-      shape);
 }
 
 bool PoolServer::Returned(Connection& connection, const ReturnWorkerMessage& message) {

@@ -9,7 +9,6 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -202,7 +201,7 @@ void PoolServer::TakeNews() {
 void PoolServer::StartNear(const Neighbours::Granted& granted) {
   const lease::Shape shape = ShapeOfNumber(granted.grant.job);
   const auto job = jobs_.find(JobOfNumber(granted.grant.job));
-  if (job == jobs_.end() || job->second.over || stopping_ || job->second.relays_again > now_ ||
+  if (job == jobs_.end() || job->second.over || stopping_ || job->second.relay_trouble[shape].again > now_ ||
       leases_->Elsewhere({job->first, shape}) == 0)
     return;  // not held, so it goes back
   const PoolCore::Client* driver = core_->Find(job->first);
@@ -238,99 +237,6 @@ void PoolServer::LeaveRelay(Relay& relay) {
   if (std::exchange(relay.leaving, true)) return;
   if (relay.client) return Tell(lease::RelayLeaving{relay.client});
   if (const auto spawn = spawns_.find(relay.spawn); spawn != spawns_.end()) Kill(spawn->second);
-}
-
-// ---- parked: the grant goes back at once, the processes of both halves stay for a while -----------------------------
-
-void PoolServer::ParkRelay(const Relay& relay) {
-  const PoolCore::Client* client = relay.client ? core_->Find(relay.client) : nullptr;
-  Connection* to = client ? ConnectionOf(relay.client) : nullptr;
-  if (to) Send(*to, Kind::kPark, 0, wire::Bare{});
-}
-
-bool PoolServer::Parked(Connection& connection, bool asks) {
-  const auto spawn = spawns_.find(connection.spawn);
-  if (spawn == spawns_.end() || spawn->second.kind != Spawn::Kind::kNear) return false;
-  const auto relay = relays_.find(spawn->second.grant);
-  if (relay == relays_.end() || relay->second.leaving) return true;
-  if (asks) {
-    relay->second.asks = relay->second.parked_since != INT64_MAX;
-  } else {
-    relay->second.parked_since = now_;
-  }
-  return true;
-}
-
-bool PoolServer::Released(Connection& connection) {
-  const auto spawn = spawns_.find(connection.spawn);
-  if (spawn == spawns_.end() || spawn->second.kind != Spawn::Kind::kFar) return false;
-  spawn->second.grant = 0;
-  spawn->second.parked_since = now_;
-  return true;
-}
-
-// The same job at the same pool goes on where it was.
-bool PoolServer::RenewParked(const Neighbours::Granted& granted) {
-  const auto found = std::find_if(relays_.begin(), relays_.end(), [&](const auto& at) {
-    const Relay& relay = at.second;
-    return relay.parked_since != INT64_MAX && !relay.leaving && relay.grant.job == granted.grant.job &&
-           relay.grant.lender == granted.grant.lender && relay.grant.cpus_milli == granted.grant.cpus_milli &&
-           relay.grant.lender_incarnation == granted.grant.lender_incarnation;
-  });
-  if (found == relays_.end()) return false;
-  Connection* to = ConnectionOf(found->second.client);
-  const bool wanted =
-      found->second.asks || leases_->Elsewhere({JobOfNumber(granted.grant.job), ShapeOfNumber(granted.grant.job)}) > 0;
-  if (!to || !wanted || stopping_) return false;
-  auto node = relays_.extract(found);
-  node.key() = granted.grant.id;
-  Relay& relay = node.mapped();
-  relay.grant = granted.grant;
-  relay.parked_since = INT64_MAX;
-  relay.asks = false;
-  spawns_.at(relay.spawn).grant = granted.grant.id;
-  relays_.insert(std::move(node));
-  Send(*to, Kind::kRenew, 0, wire::Bare{}, {}, granted.ticket);
-  return true;
-}
-
-std::uint32_t PoolServer::AskedByParked(std::uint64_t number) const {
-  std::uint32_t slots = 0;
-  for (const auto& [id, relay] : relays_)
-    if (relay.grant.job == number && relay.asks && !relay.leaving) slots += relay.grant.slots;
-  return slots;
-}
-
-void PoolServer::RelayEnded(const Spawn& spawn, bool was_ready, int status) {
-  if (spawn.kind == Spawn::Kind::kFar) return;
-  if (spawn.kind == Spawn::Kind::kTransfers) {
-    transfer_spawn_ = 0;
-    transfers_again_ = now_ + 1'000 * kMilli;
-    return;
-  }
-  const auto relay = relays_.find(spawn.grant);
-  const bool meant = relay == relays_.end() || relay->second.leaving;
-  if (relay != relays_.end()) relays_.erase(relay);
-  const auto job = jobs_.find(spawn.job);
-  if (job == jobs_.end() || meant) return;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == relay::kExitCannotTravel && !was_ready) {
-    job->second.stays_here = true;
-    std::vector<std::pair<ClientId, lease::Shape>> hopeless;
-    for (const auto& [id, client] : leases_->clients())
-      for (const auto& [shape, wish] : client.wishes)
-        if (client.job == job->first && MustGoElsewhere({client.job, shape})) hopeless.emplace_back(id, shape);
-    for (const auto& [id, shape] : hopeless) {
-      Tell(lease::Want{id, 0, 1000, 0, shape});
-      Connection* to = ConnectionOf(id);
-      if (!to) continue;
-      const auto numbered = std::find(to->shapes.begin(), to->shapes.end(), shape);
-      RefuseStayAtHome(*to, static_cast<std::uint32_t>(numbered - to->shapes.begin()));
-    }
-    return;
-  }
-  // The other pool may be gone, and its grant with it; or it refuses this one. Not at once again.
-  const std::uint32_t doublings = was_ready ? 0 : std::min(job->second.relay_failures++, 6u);
-  job->second.relays_again = now_ + (50 * kMilli << doublings);
 }
 
 // ---- far --------------------------------------------------------------------------------------------------------
@@ -386,7 +292,9 @@ scheduler::PoolReport PoolServer::Report() const {
     if (job.over || job.stays_here) continue;
     for (lease::Shape shape = 0; shape < job.shapes.size(); ++shape) {
       const std::uint64_t number = NumberOf(id, shape);
-      std::uint64_t wanted = job.relays_again > now_ ? 0 : leases_->Elsewhere({id, shape});
+      const auto trouble = job.relay_trouble.find(shape);
+      const bool later = trouble != job.relay_trouble.end() && trouble->second.again > now_;
+      std::uint64_t wanted = later ? 0 : leases_->Elsewhere({id, shape});
       wanted = std::max<std::uint64_t>(wanted, AskedByParked(number));
       if (wanted == 0) continue;
       scheduler::LeaseWant want;
@@ -405,25 +313,6 @@ scheduler::PoolReport PoolServer::Report() const {
   for (const auto& [id, relay] : relays_)
     if (!relay.leaving && relay.parked_since == INT64_MAX) report.held.push_back(relay.grant);
   return report;
-}
-
-// Of one shape of a job: those that it has not wanted for a while.
-void PoolServer::ParkIdleRelays(std::uint64_t number, Job* job) {
-  const lease::Shape shape = ShapeOfNumber(number);
-  const bool wanted = !job->over && leases_->Elsewhere({JobOfNumber(number), shape}) > 0;
-  const bool has = std::any_of(relays_.begin(), relays_.end(), [&](const auto& relay) {
-    return relay.second.grant.job == number && !relay.second.leaving && relay.second.parked_since == INT64_MAX;
-  });
-  if (wanted || !has) {
-    job->relays_idle_since.erase(shape);
-    return;
-  }
-  const auto [since, fresh] = job->relays_idle_since.try_emplace(shape, now_);
-  if (now_ - since->second < kRelayIdle) return;
-  job->relays_idle_since.erase(since);
-  for (auto& [grant, relay] : relays_)
-    if (relay.grant.job == number && relay.parked_since == INT64_MAX)
-      relay.client ? ParkRelay(relay) : LeaveRelay(relay);
 }
 
 void PoolServer::TendRelays() {

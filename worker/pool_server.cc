@@ -315,7 +315,8 @@ PoolServer::Now PoolServer::NextDeadline() const {
   for (const auto& [client, memory] : memory_) next = std::min(next, memory.kill_at);
   for (const auto& [driver, job] : jobs_) {
     for (const auto& [shape, since] : job.relays_idle_since) next = std::min(next, since + kRelayIdle);
-    if (job.relays_again > now_) next = std::min(next, job.relays_again);
+    for (const auto& [shape, trouble] : job.relay_trouble)
+      if (trouble.again > now_) next = std::min(next, trouble.again);
   }
   return on_view_ ? std::min(next, view_at_) : next;
 }

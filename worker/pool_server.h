@@ -6,6 +6,7 @@
 //   pool_memory.cc    segments made, sealed and lent
 //   pool_leases.cc    what the lease core decides: spawns, pairs; the supervisor's reports
 //   pool_relays.cc    grants, and the relays that use them, both ways
+//   pool_relay_ends.cc  relays that are parked, or could not be started
 //   pool_status.cc    what the pool shows of itself
 //
 // Whatever a client sends costs at most its own connection. Nothing here blocks: sends queue, big memory is populated on
@@ -102,6 +103,14 @@ class PoolServer {
     Now kill_at = INT64_MAX;
     bool draining = false;
   };
+  struct RelayTrouble {  // relays that failed before they stood, one after the other
+    std::uint32_t failures = 0;
+    Now since = 0, again = 0;  // not before
+  };
+  static constexpr Now kRelayTroubleMax = 60'000 * kMilli;
+  static constexpr char kCannotTravel[] =
+      "it would have to run on another machine, where this job cannot go: what it should bring is not there any more "
+      "(its error output says what)";
   struct Job {
     JobDescription description;
     Fd executable, standard_output, standard_error;
@@ -114,8 +123,7 @@ class PoolServer {
     std::uint64_t twin_of = 0;  // the grant by which another pool runs it here; 0: a job of this machine
     std::map<lease::Shape, Now> relays_idle_since;
     bool stays_here = false;  // it lacks what it should bring to other machines
-    Now relays_again = 0;     // after a relay that failed: not before
-    std::uint32_t relay_failures = 0;
+    std::map<lease::Shape, RelayTrouble> relay_trouble;
   };
   struct Spawn {
     ClientId job = 0;
@@ -237,7 +245,7 @@ class PoolServer {
   void ParkIdleRelays(std::uint64_t number, Job* job);
   void RelayEnded(const Spawn& spawn, bool was_ready, int status);
   bool MustGoElsewhere(lease::CrewKey crew) const;
-  void RefuseStayAtHome(Connection& connection, std::uint32_t shape);
+  void RefuseShape(lease::CrewKey crew, const std::string& why);
   void Admit(Connection& connection, std::uint64_t request, const AdmitMessage& message);
   scheduler::PoolOffer Offer() const;
   scheduler::PoolReport Report() const;

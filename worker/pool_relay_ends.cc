@@ -1,0 +1,150 @@
+// How relays end: parked for a while, or in trouble. A job whose relays cannot stand is told so, where it has no other way.
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "worker/pool_send.h"
+#include "worker/relay/relay_main.h"
+
+namespace sheaf {
+
+using wire::Kind;
+
+// ---- parked: the grant goes back at once, the processes of both halves stay for a while -----------------------------
+
+void PoolServer::ParkRelay(const Relay& relay) {
+  const PoolCore::Client* client = relay.client ? core_->Find(relay.client) : nullptr;
+  Connection* to = client ? ConnectionOf(relay.client) : nullptr;
+  if (to) Send(*to, Kind::kPark, 0, wire::Bare{});
+}
+
+bool PoolServer::Parked(Connection& connection, bool asks) {
+  const auto spawn = spawns_.find(connection.spawn);
+  if (spawn == spawns_.end() || spawn->second.kind != Spawn::Kind::kNear) return false;
+  const auto relay = relays_.find(spawn->second.grant);
+  if (relay == relays_.end() || relay->second.leaving) return true;
+  if (asks) {
+    relay->second.asks = relay->second.parked_since != INT64_MAX;
+  } else {
+    relay->second.parked_since = now_;
+  }
+  return true;
+}
+
+bool PoolServer::Released(Connection& connection) {
+  const auto spawn = spawns_.find(connection.spawn);
+  if (spawn == spawns_.end() || spawn->second.kind != Spawn::Kind::kFar) return false;
+  spawn->second.grant = 0;
+  spawn->second.parked_since = now_;
+  return true;
+}
+
+// The same job at the same pool goes on where it was.
+bool PoolServer::RenewParked(const Neighbours::Granted& granted) {
+  const auto found = std::find_if(relays_.begin(), relays_.end(), [&](const auto& at) {
+    const Relay& relay = at.second;
+    return relay.parked_since != INT64_MAX && !relay.leaving && relay.grant.job == granted.grant.job &&
+           relay.grant.lender == granted.grant.lender && relay.grant.cpus_milli == granted.grant.cpus_milli &&
+           relay.grant.lender_incarnation == granted.grant.lender_incarnation;
+  });
+  if (found == relays_.end()) return false;
+  Connection* to = ConnectionOf(found->second.client);
+  const bool wanted =
+      found->second.asks || leases_->Elsewhere({JobOfNumber(granted.grant.job), ShapeOfNumber(granted.grant.job)}) > 0;
+  if (!to || !wanted || stopping_) return false;
+  auto node = relays_.extract(found);
+  node.key() = granted.grant.id;
+  Relay& relay = node.mapped();
+  relay.grant = granted.grant;
+  relay.parked_since = INT64_MAX;
+  relay.asks = false;
+  spawns_.at(relay.spawn).grant = granted.grant.id;
+  relays_.insert(std::move(node));
+  Send(*to, Kind::kRenew, 0, wire::Bare{}, {}, granted.ticket);
+  return true;
+}
+
+std::uint32_t PoolServer::AskedByParked(std::uint64_t number) const {
+  std::uint32_t slots = 0;
+  for (const auto& [id, relay] : relays_)
+    if (relay.grant.job == number && relay.asks && !relay.leaving) slots += relay.grant.slots;
+  return slots;
+}
+
+// Of one shape of a job: those that it has not wanted for a while.
+void PoolServer::ParkIdleRelays(std::uint64_t number, Job* job) {
+  const lease::Shape shape = ShapeOfNumber(number);
+  const bool wanted = !job->over && leases_->Elsewhere({JobOfNumber(number), shape}) > 0;
+  const bool has = std::any_of(relays_.begin(), relays_.end(), [&](const auto& relay) {
+    return relay.second.grant.job == number && !relay.second.leaving && relay.second.parked_since == INT64_MAX;
+  });
+  if (wanted || !has) {
+    job->relays_idle_since.erase(shape);
+    return;
+  }
+  const auto [since, fresh] = job->relays_idle_since.try_emplace(shape, now_);
+  if (now_ - since->second < kRelayIdle) return;
+  job->relays_idle_since.erase(since);
+  for (auto& [grant, relay] : relays_)
+    if (relay.grant.job == number && relay.parked_since == INT64_MAX)
+      relay.client ? ParkRelay(relay) : LeaveRelay(relay);
+}
+
+// ---- in trouble -------------------------------------------------------------------------------------------------
+
+// Whether this machine can never run what that crew would.
+bool PoolServer::MustGoElsewhere(lease::CrewKey crew) const {
+  const auto view = leases_->crews().find(crew);
+  return slots_ == 0 || (view != leases_->crews().end() && !view->second.fits);
+}
+
+void PoolServer::RelayEnded(const Spawn& spawn, bool was_ready, int status) {
+  if (spawn.kind == Spawn::Kind::kFar) return;
+  if (spawn.kind == Spawn::Kind::kTransfers) {
+    transfer_spawn_ = 0;
+    transfers_again_ = now_ + 1'000 * kMilli;
+    return;
+  }
+  const auto relay = relays_.find(spawn.grant);
+  const bool meant = relay == relays_.end() || relay->second.leaving;
+  const lease::Shape shape = relay == relays_.end() ? 0 : ShapeOfNumber(relay->second.grant.job);
+  if (relay != relays_.end()) relays_.erase(relay);
+  const auto job = jobs_.find(spawn.job);
+  if (job == jobs_.end() || meant) return;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == relay::kExitCannotTravel && !was_ready) {
+    job->second.stays_here = true;
+    for (lease::Shape each = 0; each < job->second.shapes.size(); ++each)
+      if (MustGoElsewhere({job->first, each})) RefuseShape({job->first, each}, kCannotTravel);
+    return;
+  }
+  // The other pool may be gone, and its grant with it; or it refuses this one. Not at once again.
+  RelayTrouble& trouble = job->second.relay_trouble[shape];
+  if (was_ready) trouble = {};
+  if (trouble.failures == 0) trouble.since = now_;
+  trouble.again = now_ + (50 * kMilli << std::min(trouble.failures, 6u));
+  if (was_ready || (++trouble.failures, now_ - trouble.since < kRelayTroubleMax)) return;
+  trouble = {};
+  if (MustGoElsewhere({job->first, shape}))
+    RefuseShape({job->first, shape},
+                "for a minute no relay to another machine could be started for it; its error output says why");
+}
+
+// To the clients and to the lease core alike: it is wished for no more.
+void PoolServer::RefuseShape(lease::CrewKey crew, const std::string& why) {
+  std::vector<ClientId> wishers;
+  for (const auto& [id, client] : leases_->clients())
+    if (client.job == crew.first && client.wishes.contains(crew.second)) wishers.push_back(id);
+  for (const ClientId id : wishers) {
+    Tell(lease::Want{id, 0, 1000, 0, crew.second});
+    Connection* to = ConnectionOf(id);
+    if (!to) continue;
+    const auto numbered = std::find(to->shapes.begin(), to->shapes.end(), crew.second);
+    Refuse(*to, 0, wire::Refusal::kLimit, why, static_cast<std::uint32_t>(numbered - to->shapes.begin()));
+  }
+}
+
+}  // namespace sheaf
