@@ -281,6 +281,26 @@ TEST_F(TransferTest, SaysWhyWhenNothingIsOfferedAnyMore) {
   EXPECT_NE(why.find("cannot be reached"), std::string::npos) << why;
 }
 
+TEST_F(TransferTest, OffersAgainOnceItsServerIsBack) {
+  detail::Root root;
+  root.refs = 1;  // this test's, lest the last pin frees it
+  TransferDesk::Token token = 0;
+  ASSERT_TRUE(desk_->Offer(block_.fd(), 0, block_.bytes(), detail::Pin::Share(&root), &token));
+  EXPECT_EQ(root.refs.load(), 2u);
+  source_->Kill();
+  while (root.refs.load() == 2) sched_yield();  // nobody reads any more
+  EXPECT_FALSE(desk_->Offer(block_.fd(), 0, block_.bytes(), {}, &token));
+  source_ = NewMachine("source");
+  while (desk_->address() != source_->address()) sched_yield();
+  const auto offer = desk_->Offer(block_.fd(), 0, block_.bytes(), {}, &token);
+  ASSERT_TRUE(offer);
+  offer_ = *offer;
+  Segment here(block_.bytes());
+  std::string why;
+  EXPECT_TRUE(Fetch(here.data(), &why)) << why;
+  EXPECT_TRUE(SameAsSource(here.data()));
+}
+
 TEST_F(TransferTest, LetsNoMemoryGoThatIsBeingRead) {
   detail::Root root;
   auto* desk = new TransferDesk(source_->path());

@@ -1,15 +1,18 @@
 // A half's end of the line to the transfer server of its machine. Any thread may call.
 //
 // What is offered stays where it is until the server has said that nobody reads it any more, or has hung up, which it does when nobody
-// reads. Nobody waits for a server that is slow: its line is given up, and values go in the relay's stream, as without one.
+// reads. Nobody waits for a server that is slow: its line is given up, and values go in the relay's stream, as without one. After a
+// while another line is tried: the pool starts its server again.
 #pragma once
 
 #include <condition_variable>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "base/fd.h"
 #include "sheaf/detail/abi.h"
@@ -39,16 +42,26 @@ class TransferDesk {
     bool answered = false, refused = false;
     Key key{};
   };
+  struct Line {
+    explicit Line(Fd fd) : socket(std::move(fd)) {}
+    const Fd socket;
+    std::string address;
+    bool here = false;  // it said who it is, or is over
+    std::map<Token, Entry> entries;
+  };
+  // With mutex_ held.
   bool Send(const NotePacket& note, int fd);
-  void GiveUp();  // mutex_ held
-  void ReadLoop(int socket);
+  void Connect();
+  void GiveUp();
+  Entry* Find(Token token);
 
+  void ReadLoop(const std::shared_ptr<Line>& line);
+
+  const std::string path_;
   std::mutex mutex_;
   std::condition_variable answered_;
-  std::shared_ptr<Fd> socket_;  // empty: nothing is sent any more
-  std::string address_;
-  bool here_ = false;
-  std::map<Token, Entry> entries_;
+  std::shared_ptr<Line> line_;  // empty: nothing is sent any more. One that was given up lives as long as its reader
+  std::int64_t again_ = 0;      // not before: another line
   Token last_ = 0;
 };
 
