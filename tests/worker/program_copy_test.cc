@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/hex.h"
+#include "base/unix_time.h"
 
 namespace sheaf::relay {
 namespace {
@@ -74,6 +75,67 @@ TEST_F(ProgramCopyTest, RemovesACopyThatIsNotWhatItsNameSays) {
   std::ofstream(directory_ + "/" + name) << "something else";
   EXPECT_FALSE(FindCopy(directory_, hash));
   EXPECT_FALSE(std::filesystem::exists(directory_ + "/" + name));
+}
+
+// ---- what is forgotten
+
+constexpr std::int64_t kDay = 86'400;
+
+class PruneTest : public ProgramCopyTest {
+ protected:
+  // A copy of so many bytes; its name is made of one digit.
+  std::string Copy(char digit, std::size_t bytes) {
+    const std::string path = directory_ + "/" + std::string(64, digit);
+    std::ofstream(path) << std::string(bytes, digit);
+    return path;
+  }
+  bool Exists(const std::string& path) const { return std::filesystem::exists(std::filesystem::symlink_status(path)); }
+  void UsedAt(const std::string& path, std::int64_t when) {
+    struct stat info{};
+    ASSERT_EQ(stat(path.c_str(), &info), 0);
+    const std::string note = NoteOf(info, directory_);
+    std::ofstream(note) << "note";
+    const timespec times[2] = {{when, 0}, {when, 0}};
+    ASSERT_EQ(utimensat(AT_FDCWD, note.c_str(), times, 0), 0);
+  }
+  const std::int64_t now_ = UnixSeconds();
+};
+
+TEST_F(PruneTest, RemovesWhatWasUsedLongestAgoUntilTheRestFits) {
+  const std::string a = Copy('a', 1000), b = Copy('b', 1000), c = Copy('c', 1000);
+  const std::int64_t later = now_ + 10 * kDay;
+  UsedAt(a, now_ + 3 * kDay);
+  UsedAt(b, now_ + 1 * kDay);
+  UsedAt(c, now_ + 2 * kDay);
+  PruneCopies(directory_, 3000, later);
+  EXPECT_TRUE(Exists(a) && Exists(b) && Exists(c));
+  PruneCopies(directory_, 2500, later);
+  EXPECT_TRUE(Exists(a) && !Exists(b) && Exists(c));
+  PruneCopies(directory_, 0, later);
+  EXPECT_FALSE(Exists(a) || Exists(c));
+}
+
+TEST_F(PruneTest, KeepsWhatWasUsedWithinADayAndWhatAJobIsLinkedTo) {
+  const std::string recent = Copy('a', 1000), linked = Copy('b', 1000), old = Copy('c', 1000);
+  std::filesystem::create_directories(directory_ + "/job-x-123456/libraries");
+  std::filesystem::create_symlink(linked, directory_ + "/job-x-123456/libraries/lib.so");
+  const std::int64_t later = now_ + 10 * kDay;
+  UsedAt(recent, later - kDay + 60);
+  PruneCopies(directory_, 0, later);
+  EXPECT_TRUE(Exists(recent));
+  EXPECT_TRUE(Exists(linked));
+  EXPECT_FALSE(Exists(old));
+}
+
+TEST_F(PruneTest, ForgetsNotesAndDraftsThatNobodyTouches) {
+  const std::string note = directory_ + "/hash-1-2-3", draft = directory_ + "/" + std::string(64, 'd') + ".part-17";
+  std::ofstream(note) << "x";
+  std::ofstream(draft) << "x";
+  PruneCopies(directory_, 0, now_ + 20 * kDay);
+  EXPECT_TRUE(Exists(note));
+  EXPECT_FALSE(Exists(draft));
+  PruneCopies(directory_, 0, now_ + 31 * kDay);
+  EXPECT_FALSE(Exists(note));
 }
 
 }  // namespace

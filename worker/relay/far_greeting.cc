@@ -10,6 +10,7 @@
 
 #include "base/needs.h"
 #include "base/packet_socket.h"
+#include "base/unix_time.h"
 #include "proto/local_wire.h"
 #include "runtime/libraries.h"
 #include "worker/relay/greeting.h"
@@ -200,6 +201,7 @@ Guest Receive(Stream& stream, const std::string& peer) {
   if (cache.empty())
     RefuseAndEnd(stream, "no directory for programs: set HOME or SHEAF_CACHE to one of this user's own");
   TwinPlace::Sweep(cache);
+  PruneCopies(cache, kCopiesMax, UnixSeconds());
 
   SendFrame(stream, Kind::kAskParts, 0, {});
   const Head list = ReadHead(stream, true);

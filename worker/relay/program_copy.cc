@@ -60,22 +60,12 @@ bool ReadAndHash(int fd, Hash* hash, std::uint64_t* bytes) {
   return true;
 }
 
-// Changes with every write to the file: its change time cannot be set.
-std::string NoteOf(const struct stat& info, const std::string& directory) {
-  std::string name = directory + "/hash";
-  for (const std::int64_t part :
-       {static_cast<std::int64_t>(info.st_dev), static_cast<std::int64_t>(info.st_ino), std::int64_t{info.st_size},
-        std::int64_t{info.st_mtim.tv_sec}, std::int64_t{info.st_mtim.tv_nsec}, std::int64_t{info.st_ctim.tv_sec},
-        std::int64_t{info.st_ctim.tv_nsec}})
-    name += "-" + std::to_string(part);
-  return name;
-}
-
 bool ReadNote(const std::string& note, Hash* hash) {
   const Fd file(open(note.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   Hash read{};
   if (!file || ::read(file.get(), read.data(), read.size()) != static_cast<ssize_t>(read.size())) return false;
   *hash = read;
+  futimens(file.get(), nullptr);  // when it was used last
   return true;
 }
 
@@ -88,6 +78,17 @@ void WriteNote(const std::string& note, const Hash& hash) {
 }
 
 }  // namespace
+
+// Changes with every write to the file: its change time cannot be set.
+std::string NoteOf(const struct stat& info, const std::string& directory) {
+  std::string name = directory + "/hash";
+  for (const std::int64_t part :
+       {static_cast<std::int64_t>(info.st_dev), static_cast<std::int64_t>(info.st_ino), std::int64_t{info.st_size},
+        std::int64_t{info.st_mtim.tv_sec}, std::int64_t{info.st_mtim.tv_nsec}, std::int64_t{info.st_ctim.tv_sec},
+        std::int64_t{info.st_ctim.tv_nsec}})
+    name += "-" + std::to_string(part);
+  return name;
+}
 
 bool HashFile(int fd, const std::string& directory, Hash* hash, std::uint64_t* bytes) {
   struct stat info{};
