@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -267,6 +268,46 @@ TEST_F(TransferTest, AsksSomebodyElseForAPartWhoseChecksumIsWrong) {
   std::string why;
   EXPECT_TRUE(Fetch(here.data(), &why)) << why;
   liar.join();
+  EXPECT_TRUE(SameAsSource(here.data()));
+}
+
+TEST_F(TransferTest, AsksSomebodyElseWhenAHolderHasMoreAndHardlyGivesIt) {
+  std::string address;
+  const Fd listener = ListenHere(&address);
+  const auto line = Connect(source_->address());
+  SayFrame say{};
+  ASSERT_TRUE(Say(*line, AskLocate(11, address)) && line->Read(&say, sizeof say));
+  int served = 0;
+  std::thread slow([&] {
+    std::vector<std::thread> streams;
+    for (int i = 0; i < 2; ++i) {
+      Fd socket(accept(listener.get(), nullptr, nullptr));
+      streams.emplace_back([&, socket = std::make_shared<Fd>(std::move(socket))] {
+        Stream stream(PlainTransport(std::move(*socket)));
+        AskFrame ask{};
+        if (!stream.Read(&ask, sizeof ask)) return;
+        SayFrame part{
+            kTransferMagic, Say::kPart, ask.offset, kPartMax, Checksum(block_.data() + ask.offset, kPartMax), {}};
+        iovec head{&part, sizeof part};
+        stream.Write(&head, 1);
+        // A byte at a time, until nobody listens any more.
+        for (std::uint64_t at = 0; at < kPartMax; ++at) {
+          iovec byte{block_.data() + ask.offset + at, 1};
+          if (!stream.Write(&byte, 1)) break;
+          poll(nullptr, 0, 1);
+        }
+      });
+      ++served;
+    }
+    for (std::thread& stream : streams) stream.join();
+  });
+  Segment here(block_.bytes());
+  std::string why;
+  FetchOptions options{"", "", 2, 77};
+  options.slow_nanos = 300'000'000;
+  EXPECT_TRUE(FetchBlock(offer_, here.data(), options, [](std::uint64_t) {}, &why)) << why;
+  slow.join();
+  EXPECT_EQ(served, 2);
   EXPECT_TRUE(SameAsSource(here.data()));
 }
 

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <system_error>
@@ -22,6 +23,7 @@ constexpr int kHoldersMax = 16;                      // tried one after the othe
 constexpr std::uint64_t kSeveralStreams = 32 << 20;  // from this size on
 constexpr std::size_t kAhead = 2;                    // ranges asked for on one stream
 constexpr std::int64_t kStallNanos = 5'000'000'000;  // a holder that lives and gets nothing itself
+constexpr std::uint64_t kSlowBytes = 1 << 20;        // in FetchOptions::slow_nanos
 constexpr auto kTick = std::chrono::milliseconds(200);
 
 struct Range {
@@ -58,6 +60,7 @@ class Fetch {
   void Got(std::uint64_t offset, std::uint64_t size);
   bool Locate(Stream& line, std::uint64_t failed, std::string* why);
   void Failed(std::uint64_t generation);
+  void GiveUpTheSlow();  // mutex_ held
 
   const BlockOffer offer_;
   const std::string first_;  // the first server
@@ -73,8 +76,11 @@ class Fetch {
   std::deque<Range> ranges_;        // nobody's
   std::vector<std::uint64_t> got_;  // bytes of each range, by its place
   std::uint64_t prefix_ = 0, told_ = 0, left_ = 0;
-  std::int64_t moved_ = 0;
-  bool over_ = false;  // the streams end
+  std::int64_t moved_ = 0, later_ = 0;  // when bytes came last; when a holder said that it has no more yet
+  std::int64_t window_ = 0;             // since when the holder's speed is looked at
+  std::uint64_t window_left_ = 0;
+  std::map<Stream*, std::uint64_t> reading_;  // by the generation of their holder
+  bool over_ = false;                         // the streams end
 };
 
 bool Fetch::Locate(Stream& line, std::uint64_t failed, std::string* why) {
@@ -90,6 +96,8 @@ bool Fetch::Locate(Stream& line, std::uint64_t failed, std::string* why) {
   if (!why->empty()) return false;
   std::lock_guard lock(mutex_);
   ++holder_.generation;
+  window_ = NowNanos();
+  window_left_ = left_;
   holder_.member = say.offset;
   holder_.address = say.offset == 0 ? first_ : ReadAddress(say.address);
   moved_ = NowNanos();
@@ -101,6 +109,19 @@ void Fetch::Failed(std::uint64_t generation) {
   std::lock_guard lock(mutex_);
   failed_generation_ = std::max(failed_generation_, generation);
   changed_.notify_all();
+}
+
+void Fetch::GiveUpTheSlow() {
+  const std::int64_t now = NowNanos();
+  if (holder_.member == 0 || failed_generation_ >= holder_.generation || now - window_ < options_.slow_nanos) return;
+  // Who waits for bytes itself is not slow.
+  if (window_left_ - left_ < kSlowBytes && later_ < window_) {
+    failed_generation_ = holder_.generation;
+    for (const auto& [stream, generation] : reading_)
+      if (generation <= failed_generation_) stream->Abort();
+  }
+  window_ = now;
+  window_left_ = left_;
 }
 
 bool Fetch::TakeRange(std::uint64_t generation, Range* range) {
@@ -146,6 +167,7 @@ bool Fetch::ReadParts(Stream& stream, Range* range, std::uint64_t generation) {
     if (!CheckSay(say, range->offset, range->offset + range->size).empty()) return false;
     if (say.kind == Say::kLater) {
       std::lock_guard lock(mutex_);
+      later_ = NowNanos();
       if (over_ || failed_generation_ >= generation || NowNanos() - moved_ > kStallNanos) return false;
       continue;
     }
@@ -197,7 +219,16 @@ void Fetch::ReadStream() {
       continue;
     }
     Stream stream(std::move(transport), sizeof(SayFrame));  // parts go straight where they belong
-    if (!ReadRanges(stream, holder.generation)) Failed(holder.generation);
+    {
+      std::lock_guard lock(mutex_);
+      reading_[&stream] = holder.generation;
+    }
+    const bool served = ReadRanges(stream, holder.generation);
+    {
+      std::lock_guard lock(mutex_);
+      reading_.erase(&stream);
+    }
+    if (!served) Failed(holder.generation);
   }
 }
 
@@ -225,6 +256,7 @@ bool Fetch::Run(std::string* why) {
       std::unique_lock lock(mutex_);
       changed_.wait_for(lock, kTick, [&] { return left_ == 0 || failed_generation_ == holder_.generation; });
       if (left_ == 0) break;
+      GiveUpTheSlow();
       if (failed_generation_ == holder_.generation) failed = holder_.member;
       ok = failed_generation_ < holder_.generation;
     }

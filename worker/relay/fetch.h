@@ -15,6 +15,8 @@ struct FetchOptions {
   std::string own_address;   // of this machine's server; empty: what is fetched is served to nobody
   unsigned streams = 2;      // for large blocks
   std::uint64_t member = 0;  // what this fetcher calls itself, as in its offer; not 0
+  // A holder that has more, and gives less than a mebibyte in this time, is given up, unless it is the first.
+  std::int64_t slow_nanos = 5'000'000'000;
 };
 
 // Writes the offered bytes to `to`. Calls `progress` with how many bytes from the start are there, from several threads, one at a

@@ -64,6 +64,7 @@ class Plain final : public Transport {
   }
 
   bool Await() override { return AwaitInput(socket_.get()); }
+  void Abort() override { shutdown(socket_.get(), SHUT_RDWR); }
 
  private:
   Fd socket_;

@@ -26,6 +26,7 @@ class Transport {
   virtual bool Write(iovec* pieces, int count) = 0;  // all of it; changes `pieces`
   virtual bool Readable() { return true; }           // false: Read would wait. When in doubt, true
   virtual bool Await() { return true; }              // until something comes; false: silence for too long
+  virtual void Abort() {}                            // from any thread: what waits here waits no more
 };
 std::unique_ptr<Transport> PlainTransport(Fd socket);
 bool AwaitInput(int socket);  // false: nothing for as long as silence may last
@@ -41,6 +42,7 @@ class Stream {
 
   // Exactly `size` bytes; false: the stream is over.
   bool Read(void* to, std::size_t size);
+  void Abort() { transport_->Abort(); }
   bool Skip(std::uint64_t size);
   bool Write(iovec* pieces, int count);
   bool HasMore() const { return begin_ != end_; }  // read already, of the next frames

@@ -90,6 +90,7 @@ class Tls final : public Transport {
   }
 
   bool Await() override { return AwaitInput(socket_.get()); }
+  void Abort() override { shutdown(socket_.get(), SHUT_RDWR); }
 
  private:
   // False: it is over, or nothing has moved for too long.
