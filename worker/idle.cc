@@ -44,7 +44,7 @@ bool Executor::HasWork(bool* starved) {
       std::uint32_t slot_index = 0;
       if (!Ring::Peek(ring, depth, position, &slot_index)) continue;
       const store::Slot* slot = pair->mapped->FindSlot(slot_index);
-      if (!slot || slot->task.dependencies == 0) return true;
+      if (!slot) return true;
       if (forwards_) {
         missing_input_ = 0;
         if (CanForward({pair, lane, position, slot_index, slot})) return true;
@@ -52,6 +52,7 @@ bool Executor::HasWork(bool* starved) {
         ++missing;
         continue;
       }
+      if (slot->task.dependencies == 0) return true;
       IncomingRoot* incoming = TakeIncoming();
       std::vector<detail::Stored> dependencies;
       const bool ready = Gather({}, slot->task, incoming, &dependencies);

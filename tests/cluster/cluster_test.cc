@@ -7,6 +7,7 @@
 #include <iterator>
 #include <numeric>
 #include <set>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -207,6 +208,39 @@ TEST_F(ClusterTest, UsesTheWorkersOfSeveralPools) {
     for (const auto& ref : refs) pids.insert(ref.Get());
   }
   EXPECT_GE(pids.size(), 3u) << "each pool has two";
+}
+
+int Nap(int milliseconds) {
+  usleep(static_cast<useconds_t>(milliseconds) * 1000);
+  return milliseconds;
+}
+
+// Seconds of CPU that a process has used.
+double CpuOf(pid_t pid) {
+  std::string line;
+  std::getline(std::ifstream("/proc/" + std::to_string(pid) + "/stat"), line);
+  std::istringstream rest(line.substr(std::min(line.rfind(')') + 2, line.size())));
+  std::string word;
+  double ticks = 0;
+  for (int field = 3; rest >> word && field <= 15; ++field)
+    if (field >= 14) ticks += std::stod(word);
+  return ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+TEST_F(ClusterTest, RelaysSleepWhileWhatWaitsHasNoRoomOnTheOtherMachine) {
+  const auto used = [&] {
+    double seconds = 0;
+    for (const pid_t pid : cluster_.ChildrenOf(cluster_.SupervisorOf("near"))) seconds += CpuOf(pid);
+    return seconds;
+  };
+  std::vector<ObjectRef<int>> refs;
+  for (int i = 0; i < 8; ++i) refs.push_back(Remote<Nap>(50));
+  for (const auto& ref : refs) ref.Get();
+  refs.clear();
+  const double before = used();
+  for (int i = 0; i < 40; ++i) refs.push_back(Remote<Nap>(100));  // a second for four workers
+  for (const auto& ref : refs) ref.Get();
+  EXPECT_LT(used() - before, 0.5) << "of a second and more";
 }
 
 TEST_F(ClusterTest, RunsWhatBelongsBeforeAWorkersFirstTask) {

@@ -127,7 +127,10 @@ bool NearHalf::HasRoom(std::uint32_t function) const {
 bool NearHalf::CanForward(const Task& task) {
   if (!MayForward()) return false;
   std::lock_guard turn(turn_);
-  if (!HasRoom(task.slot->task.function)) return false;
+  if (!HasRoom(task.slot->task.function)) {
+    waits_for_room_ = true;
+    return false;
+  }
   IncomingRoot* incoming = TakeIncoming();
   const Look look = [&] {
     detail::Stored arguments;

@@ -83,6 +83,7 @@ class NearHalf final : public worker::Executor {
   void Answer(Kind kind, Name name);
   bool TakeDone(const Head& head);
   void Finish(Name name, std::uint64_t took_nanos, std::uint64_t bytes, detail::Encoder& value, bool error);
+  void FinishInTurn(Name name, std::uint64_t took_nanos, std::uint64_t bytes, bool error, Outcome& outcome);
   bool TakeValue(const Head& head);
   void Keep(Name name, std::uint64_t bytes, detail::Encoder& value, bool error);
   void Fetch(Name name, FetchClass wanted, std::vector<OfferedBlock> blocks, std::function<void()> then);
@@ -112,6 +113,7 @@ class NearHalf final : public worker::Executor {
   std::vector<Name> again_;                                // to be sent in the stream
   std::unordered_map<std::uint32_t, std::int64_t> costs_;  // nanoseconds of one run, by function
   std::int64_t load_ = 0;                                  // of what is away
+  bool waits_for_room_ = false;                            // the loop is about to sleep, with tasks in its lanes
   std::uint32_t waiting_ = 0;                              // over there, inside Get: each makes room for another
 };
 

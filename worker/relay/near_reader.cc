@@ -114,7 +114,16 @@ void NearHalf::Finish(Name name, std::uint64_t took_nanos, std::uint64_t bytes, 
     const std::uint64_t took = std::clamp<std::uint64_t>(took_nanos / store::kTookNanos, 1, store::kTookMax);
     outcome.flags |= static_cast<std::uint32_t>(took) << store::kTookShift;
   }
-  std::lock_guard turn(turn_);
+  bool wake = false;
+  {
+    std::lock_guard turn(turn_);
+    FinishInTurn(name, took_nanos, bytes, error, outcome);
+    wake = std::exchange(waits_for_room_, false);
+  }
+  if (wake) Wake();
+}
+
+void NearHalf::FinishInTurn(Name name, std::uint64_t took_nanos, std::uint64_t bytes, bool error, Outcome& outcome) {
   names_.Settle(name, bytes);
   const auto found = away_.find(name);
   if (found == away_.end()) End("it answered a task that was not asked");
@@ -229,8 +238,13 @@ void NearHalf::ReadFrame() {
     case Kind::kRenewed:  // tasks went along with the ticket
       break;
     case Kind::kWaiting: {
-      std::lock_guard turn(turn_);
-      waiting_ = static_cast<std::uint32_t>(std::min<std::uint64_t>(head.number, limits::kPairsMax));
+      bool wake = false;
+      {
+        std::lock_guard turn(turn_);
+        waiting_ = static_cast<std::uint32_t>(std::min<std::uint64_t>(head.number, limits::kPairsMax));
+        wake = std::exchange(waits_for_room_, false);
+      }
+      if (wake) Wake();
       break;
     }
     case Kind::kFetched:
