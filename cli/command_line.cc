@@ -63,8 +63,11 @@ std::string CheckResources(std::string& text) {
 // NAME=VALUE,...; becomes the text of needs.
 std::string CheckLabels(std::string& text) {
   Needs needs;
+  const bool colon = text.find(':') != std::string::npos;
+  std::string given = text;
   std::replace(text.begin(), text.end(), '=', ':');
-  return ParseNeeds(text, &needs);
+  if (!colon && ParseNeeds(text, &needs).empty() && needs.resources.empty()) return {};
+  return "'" + given + "': write NAME=VALUE,... where each part is 1 to 64 letters, digits, '-', '_' and '.'";
 }
 
 std::string CheckSize(std::string& text) {

@@ -138,7 +138,13 @@ int RunSchedulerStart(const SchedulerStart& options, char** argv) {
   if (directory.empty()) return Complain(error, kExitFailed);
   const auto pid = static_cast<std::uint32_t>(getpid());
   scheduler::SchedulerOptions daemon;
-  daemon.listen = options.listen.empty() ? directory + "/scheduler-" + std::to_string(pid) + ".sock" : options.listen;
+  // The same for each life of it, so that pools find it again; unless there is another.
+  daemon.listen = options.listen;
+  if (daemon.listen.empty()) {
+    daemon.listen = directory + "/scheduler.sock";
+    if (Probe(daemon.listen, &error) != Listener::kNobody)
+      daemon.listen = directory + "/scheduler-" + std::to_string(pid) + ".sock";
+  }
   daemon.state_dir = options.state_dir.empty() ? StateHome() + "/scheduler" : Absolute(options.state_dir);
   if (options.state_dir.empty() && StateHome().empty()) return Complain("HOME is not set: give --state", kExitUsage);
   daemon.lost_after_ms = options.lost_after_s * 1000;

@@ -338,7 +338,7 @@ void Context::RunHelper() {
       const std::int64_t now = NowNanos();
       if (busy) last_busy = now;
       if (std::exchange(outstanding, submitter_->outstanding()) != submitter_->outstanding()) last_change = now;
-      if (now - last_busy > kKeepWantNanos) submitter_->LowerWantLocked();
+      submitter_->LowerWantLocked(now - last_busy > kKeepWantNanos, now);
       others_pump = pumped != submitter_->pumps() || waiting_threads.load(std::memory_order_acquire) > 0;
       pumped = submitter_->pumps();
       submitter_->helper_idle = !busy;

@@ -106,7 +106,8 @@ class Submitter {
   bool stay_here = false;  // what is submitted came from another pool: ask none for help with it
   std::string own_needs;   // of the tasks that this process is kept for, besides CPUs; set before the first task
   void PumpLocked();       // consume what has finished, push what waits, take back what is stuck
-  void LowerWantLocked();  // nothing to do for a while: the pool may use our workers' slots for others
+  // Nothing to do for a while: the pool may use our workers' slots for others. `all`: for long; else what is kept for shapes alone.
+  void LowerWantLocked(bool all, std::int64_t now);
   void OpenPairLocked(const wire::OpenPair& message, store::Peer* peer);
   // The first queued tasks whose inputs are there: what an idle worker runs itself. nullptr: none.
   ObjectRoot* RunnableLocked();

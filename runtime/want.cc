@@ -74,11 +74,12 @@ void Submitter::WantLocked(std::uint32_t shape) {
   parts_.socket->Send(message, wire::Kind::kWant);
 }
 
-void Submitter::LowerWantLocked() {
-  if (outstanding_ > promised_) return;
-  for (std::uint32_t shape = 0; shape < shapes_.size(); ++shape) {
+void Submitter::LowerWantLocked(bool all, std::int64_t now) {
+  constexpr std::int64_t kKeepShapeNanos = 200'000'000;  // what others may wait for is rarer than a CPU
+  for (std::uint32_t shape = all ? 0 : 1; shape < shapes_.size(); ++shape) {
     ShapeQueue& queue = shapes_[shape];
     if (queue.wanted == 0 && queue.wanted_elsewhere == 0 && queue.wanted_milli != 0) continue;
+    if (UnfinishedLocked(shape) > 0 || (!all && now - queue.last_ready < kKeepShapeNanos)) continue;
     queue.wanted = queue.wanted_elsewhere = 0;
     queue.wanted_milli = 1000;
     wire::Want message{};

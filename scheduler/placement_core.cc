@@ -404,7 +404,7 @@ void PlacementCore::TakeBack(Time now) {
     const LeaseWant& want = jobs_.at(key).want;
     const Job* richest = nullptr;
     for (const auto& [other, job] : jobs_) {
-      if (job.grants.size() < 2 || other == key) continue;
+      if (job.has < 2 || other == key) continue;
       if (!richest || job.has > richest->has) richest = &job;
     }
     if (!richest) return;

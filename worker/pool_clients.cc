@@ -32,7 +32,7 @@ void PoolServer::Handle(Connection& connection, ClientMessage message, std::vect
     // The supervisor's word on a worker's pid travels on another socket, and may be slower.
     const auto spawn = spawns_.find(connection.spawn);
     if (spawn != spawns_.end() && spawn->second.pid == 0 && !connection.early) {
-      connection.early = std::move(message);
+      connection.early.emplace(std::move(message), std::move(fds));
       return;
     }
     Attach(connection, request, *attach, std::move(fds));

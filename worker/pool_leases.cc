@@ -296,7 +296,8 @@ void PoolServer::WorkerSpawned(const wire::Spawned& spawned) {
   }
   if (!connection) return;
   connection->pid = spawned.pid;
-  if (auto early = std::exchange(connection->early, std::nullopt)) Handle(*connection, std::move(*early), {});
+  if (auto early = std::exchange(connection->early, std::nullopt))
+    Handle(*connection, std::move(early->first), std::move(early->second));
 }
 
 void PoolServer::WorkerExited(const wire::Exited& exited) {

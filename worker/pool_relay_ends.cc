@@ -87,7 +87,11 @@ void PoolServer::ParkIdleRelays(std::uint64_t number, Job* job) {
     return;
   }
   const auto [since, fresh] = job->relays_idle_since.try_emplace(shape, now_);
-  if (now_ - since->second < kRelayIdle) return;
+  // Another of its shapes may wait for the slots.
+  bool others_want = false;
+  for (lease::Shape other = 0; other < job->shapes.size(); ++other)
+    others_want |= other != shape && leases_->Elsewhere({JobOfNumber(number), other}) > 0;
+  if (now_ - since->second < (others_want ? kRelayIdleInTheWay : kRelayIdle)) return;
   job->relays_idle_since.erase(since);
   for (auto& [grant, relay] : relays_)
     if (relay.grant.job == number && relay.parked_since == INT64_MAX)

@@ -45,6 +45,7 @@ ucred PeerOf(int socket) {
 PoolServer::PoolServer(const PoolOptions& options) : options_(options) {}
 PoolServer::~PoolServer() {
   if (!options_.socket_path.empty() && listener_) unlink(options_.socket_path.c_str());
+  if (transfer_listener_) unlink(TransferPath().c_str());
 }
 
 bool PoolServer::Start(std::string* reason) {
@@ -314,7 +315,8 @@ PoolServer::Now PoolServer::NextDeadline() const {
   }
   for (const auto& [client, memory] : memory_) next = std::min(next, memory.kill_at);
   for (const auto& [driver, job] : jobs_) {
-    for (const auto& [shape, since] : job.relays_idle_since) next = std::min(next, since + kRelayIdle);
+    for (const auto& [shape, since] : job.relays_idle_since)
+      next = std::min(next, now_ < since + kRelayIdleInTheWay ? since + kRelayIdleInTheWay : since + kRelayIdle);
     for (const auto& [shape, trouble] : job.relay_trouble)
       if (trouble.again > now_) next = std::min(next, trouble.again);
   }

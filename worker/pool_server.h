@@ -68,6 +68,7 @@ class PoolServer {
   static constexpr std::uint32_t kFirstRelaySpawn = 0x80000000;  // the lease core numbers workers from 1
   static constexpr std::size_t kRelaysArrivingMax = 64;          // not yet admitted
   static constexpr Now kRelayIdle = 1'000 * kMilli;              // a grant that its job has not wanted for so long
+  static constexpr Now kRelayIdleInTheWay = 20 * kMilli;         // the same, while other tasks of the job have none
   static constexpr Now kParkedMax = 10'000 * kMilli;             // then its processes end, too
   static constexpr Now kReleasedMax = 30'000 * kMilli;           // the same, if the other pool does not see to it
   static constexpr std::size_t kStartCallsMax = 64;
@@ -85,7 +86,8 @@ class PoolServer {
     Now opened = 0;
     bool closed = false;  // to be erased at the end of this turn
     bool writable_watched = false;
-    std::optional<ClientMessage> early;  // a worker's attach that came before the supervisor named its pid
+    // An attach, and its descriptors, that came before the supervisor named the process's pid.
+    std::optional<std::pair<ClientMessage, std::vector<Fd>>> early;
     std::uint64_t detach_request = 0;
     std::vector<lease::Shape> shapes{0};  // the job's number for each that the client has named
   };

@@ -36,6 +36,8 @@ int RunWorker(int, char**, char**) {
   const std::string own_needs = needs ? needs : "";
   unsetenv(wire::kWorkerNeedsEnvironment);
   fcntl(wire::kWorkerSocketFd, F_SETFD, FD_CLOEXEC);
+  // A line is seen when it is written, at the driver's terminal or file, whichever machine this is, and is not lost with the process.
+  setvbuf(stdout, nullptr, _IOLBF, 0);
   int code = 0;
   try {
     auto context = runtime::Context::Attach(runtime::UniqueFd(wire::kWorkerSocketFd), wire::Role::kWorker, spawn);
