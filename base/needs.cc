@@ -19,6 +19,8 @@ bool ParseAmount(std::string_view text, std::uint64_t* milli) {
   return *milli > 0 && *milli <= kAmountMax;
 }
 
+}  // namespace
+
 std::string FormatAmount(std::uint64_t milli) {
   std::string text = std::to_string(milli / 1000);
   if (milli % 1000 == 0) return text;
@@ -27,9 +29,7 @@ std::string FormatAmount(std::uint64_t milli) {
   return text + "." + fraction;
 }
 
-}  // namespace
-
-bool IsNeedName(std::string_view name) {
+bool IsPlainName(std::string_view name) {
   return !name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
            c == '.';
@@ -65,12 +65,12 @@ std::string ParseNeeds(std::string_view text, Needs* needs) {
     text.remove_prefix(std::min(end + 1, text.size()));
     const std::size_t mark = part.find_first_of("=:");
     const std::string quoted = "'" + std::string(part) + "'";
-    if (mark == std::string_view::npos || !IsNeedName(part.substr(0, mark)))
+    if (mark == std::string_view::npos || !IsPlainName(part.substr(0, mark)))
       return quoted + " is neither a resource, NAME=AMOUNT, nor a label, NAME:VALUE";
     const std::string name(part.substr(0, mark));
     const std::string_view value = part.substr(mark + 1);
     if (part[mark] == ':') {
-      if (!IsNeedName(value)) return quoted + ": the value of a label is 1 to 64 letters, digits, '-', '_' and '.'";
+      if (!IsPlainName(value)) return quoted + ": the value of a label is 1 to 64 letters, digits, '-', '_' and '.'";
       read.labels.insert(name + "=" + std::string(value));
       continue;
     }

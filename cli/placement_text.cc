@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "base/needs.h"
 #include "cli/status_view.h"
 #include "cli/text_table.h"
 
@@ -13,7 +14,6 @@ namespace sheaf::cli {
 namespace {
 
 using nlohmann::json;
-using scheduler::Amount;
 using scheduler::ClusterView;
 using scheduler::GrantRow;
 using scheduler::JobRow;
@@ -51,9 +51,9 @@ std::string PoolsTable(const ClusterView& view) {
   if (view.pools.empty()) return "no pools yet\n";
   Rows rows;
   for (const PoolRow& row : view.pools)
-    rows.push_back({Printable(row.pool.pool_id), StandingOf(row), std::to_string(row.load.slots), Amount(row.own_milli),
-                    Amount(row.lent_milli), Amount(Free(row)), HumanDuration(row.silent_ms),
-                    Printable(row.pool.machine), Printable(row.pool.address)});
+    rows.push_back({Printable(row.pool.pool_id), StandingOf(row), std::to_string(row.load.slots),
+                    FormatAmount(row.own_milli), FormatAmount(row.lent_milli), FormatAmount(Free(row)),
+                    HumanDuration(row.silent_ms), Printable(row.pool.machine), Printable(row.pool.address)});
   return Table({{"POOL", false},
                 {"STANDING", false},
                 {"SLOTS", true},
@@ -94,7 +94,7 @@ std::string GrantsTable(const std::vector<const GrantRow*>& grants) {
   Rows rows;
   for (const GrantRow* grant : grants)
     rows.push_back({GrantName(grant->id), Printable(NameOf(grant->borrower, grant->job)), Printable(grant->lender),
-                    std::to_string(grant->slots), Amount(grant->cpus_milli), HumanDuration(grant->age_ms),
+                    std::to_string(grant->slots), FormatAmount(grant->cpus_milli), HumanDuration(grant->age_ms),
                     Standing(*grant)});
   return Table({{"GRANT", false},
                 {"JOB", false},
@@ -268,21 +268,21 @@ std::string PoolTable(const ClusterView& view, const std::string& pool) {
   std::string has;
   for (const auto& [name, amount] : row->offer.resources) {
     const auto lent = row->lent.find(name);
-    has += (has.empty() ? "" : ", ") + Amount(amount) + " " + name;
-    if (lent != row->lent.end() && lent->second > 0) has += " (" + Amount(lent->second) + " lent)";
+    has += (has.empty() ? "" : ", ") + FormatAmount(amount) + " " + name;
+    if (lent != row->lent.end() && lent->second > 0) has += " (" + FormatAmount(lent->second) + " lent)";
   }
   for (const std::string& label : row->offer.labels) has += (has.empty() ? "" : ", ") + label;
-  std::string text =
-      Facts({{"pool", pool},
-             {"standing", StandingOf(*row)},
-             {"machine", row->pool.machine},
-             {"address", row->pool.address},
-             {"process", std::to_string(row->pool.pid) + ", sheaf " + row->pool.version},
-             {"silent for", HumanDuration(row->silent_ms)},
-             {"slots", std::to_string(row->load.slots) + ": " + Amount(row->own_milli) + " used by its own jobs, " +
-                           Amount(row->lent_milli) + " lent, " + Amount(Free(*row)) + " free"},
-             {"also has", has.empty() ? "-" : has},
-             {"relays at", row->offer.address.empty() ? "-" : row->offer.address}});
+  std::string text = Facts(
+      {{"pool", pool},
+       {"standing", StandingOf(*row)},
+       {"machine", row->pool.machine},
+       {"address", row->pool.address},
+       {"process", std::to_string(row->pool.pid) + ", sheaf " + row->pool.version},
+       {"silent for", HumanDuration(row->silent_ms)},
+       {"slots", std::to_string(row->load.slots) + ": " + FormatAmount(row->own_milli) + " used by its own jobs, " +
+                     FormatAmount(row->lent_milli) + " lent, " + FormatAmount(Free(*row)) + " free"},
+       {"also has", has.empty() ? "-" : has},
+       {"relays at", row->offer.address.empty() ? "-" : row->offer.address}});
   const auto jobs = Those(view.jobs, Of(pool));
   const auto grants = Those(view.grants, With(pool));
   if (!jobs.empty()) text += "\n" + JobsTable(view, jobs);

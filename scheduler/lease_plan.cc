@@ -43,7 +43,7 @@ std::uint32_t LeaseCore::Width(CrewKey crew) const {
 std::uint32_t LeaseCore::Running(CrewKey crew) const {
   std::uint32_t running = 0;
   for (const auto& [id, client] : clients_) {
-    if (client.job != crew.first || client.shape != crew.second || !client.worker || client.places > 0) continue;
+    if (!IsOf(client, crew)) continue;
     running += !client.blocked || config_.bug_blocked_keeps_slot;
   }
   for (const auto& [id, spawn] : spawns_) running += CrewKey{spawn.job, spawn.shape} == crew;
@@ -53,7 +53,7 @@ std::uint32_t LeaseCore::Running(CrewKey crew) const {
 std::uint32_t LeaseCore::Kept(CrewKey crew) const {
   std::uint32_t kept = Running(crew);
   for (const auto& [id, client] : clients_) {
-    if (client.job != crew.first || client.shape != crew.second || !client.worker || client.places > 0) continue;
+    if (!IsOf(client, crew)) continue;
     kept -= client.stopping && !client.blocked;
   }
   return kept;
@@ -62,7 +62,7 @@ std::uint32_t LeaseCore::Kept(CrewKey crew) const {
 std::uint32_t LeaseCore::Waiting(CrewKey crew) const {
   std::uint32_t waiting = 0;
   for (const auto& [id, client] : clients_) {
-    if (client.job != crew.first || client.shape != crew.second || !client.worker || client.places > 0) continue;
+    if (!IsOf(client, crew)) continue;
     waiting += client.blocked;
   }
   return waiting;
@@ -224,9 +224,7 @@ void LeaseCore::StopSurplus(Time now) {
   for (auto& [key, crew] : crews_) {
     const auto surplus = [&, &key = key, &crew = crew] {
       std::uint32_t running = 0;
-      for (const auto& [other, client] : clients_)
-        running += client.job == key.first && client.shape == key.second && client.worker && client.places == 0 &&
-                   !client.blocked && !client.stopping;
+      for (const auto& [other, client] : clients_) running += IsOf(client, key) && !client.blocked && !client.stopping;
       return running > crew.target ? running - crew.target : 0;
     };
     if (jobs_.at(key.first).ended || surplus() == 0) {

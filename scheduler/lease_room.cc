@@ -11,7 +11,7 @@ Client LeaseCore::PickToStop(CrewKey crew) const {
   Client best = 0;
   std::pair<std::uint32_t, std::uint32_t> least;
   for (const auto& [id, client] : clients_) {
-    if (client.job != crew.first || client.shape != crew.second || !client.worker || client.places > 0) continue;
+    if (!IsOf(client, crew)) continue;
     if (client.blocked || client.stopping) continue;
     std::uint32_t wanted = 0;
     for (const auto& [shape, wish] : client.wishes) wanted += wish.workers;

@@ -74,4 +74,9 @@ struct CrewView {
 using CrewKey = std::pair<Client, Shape>;   // job, shape
 using PairKey = std::pair<Client, Client>;  // submitter, worker
 
+// A worker process of this machine that the crew has, whatever it does.
+inline bool IsOf(const ClientView& client, CrewKey crew) {
+  return client.job == crew.first && client.shape == crew.second && client.worker && client.places == 0;
+}
+
 }  // namespace sheaf::lease

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "base/needs.h"
 #include "base/unix_time.h"
 #include "scheduler/join_tokens.h"
 
@@ -94,7 +95,7 @@ grpc::ServerUnaryReactor* MembershipDesk::Join(grpc::CallbackServerContext* cont
     reactor->Finish({StatusCode::FAILED_PRECONDITION, "nobody needs to join here: this scheduler is local"});
     return reactor;
   }
-  if (!IsPlainId(request->pool_id())) {
+  if (!IsPlainName(request->pool_id())) {
     reactor->Finish({StatusCode::INVALID_ARGUMENT, "a pool id has 1 to 64 letters, digits, '-', '_' or '.'"});
     return reactor;
   }

@@ -52,7 +52,7 @@ JobRow FromMessage(const v1::JobRow& message) {
   row.job = row.want.job = message.job();
   row.want.slots = message.wants();
   row.want.cpus_milli = message.cpus_milli();
-  row.want.resources.insert(message.resources().begin(), message.resources().end());
+  row.want.resources = AmountsOf(message.resources());
   row.want.labels.insert(message.labels().begin(), message.labels().end());
   row.holds = message.holds();
   row.waiting_ms = message.waiting_ms();

@@ -7,6 +7,11 @@
 namespace sheaf::scheduler {
 namespace {
 
+std::uint64_t AmountOf(const Resources& all, const std::string& name) {
+  const auto found = all.find(name);
+  return found == all.end() ? 0 : found->second;
+}
+
 void Remove(std::vector<std::uint64_t>* from, std::uint64_t what) {
   const auto found = std::find(from->rbegin(), from->rend(), what);
   if (found != from->rend()) from->erase(std::next(found).base());
@@ -68,11 +73,8 @@ std::uint32_t PlacementCore::SlotsFor(const Pool& pool, const LeaseWant& want, s
   std::uint64_t slots = std::min<std::uint64_t>(most, Free(pool) / std::max<std::uint32_t>(want.cpus_milli, 1));
   for (const auto& [name, amount] : want.resources) {
     if (amount == 0) continue;
-    const auto amount_of = [&name = name](const Resources& all) {
-      const auto found = all.find(name);
-      return found == all.end() ? 0 : found->second;
-    };
-    const std::uint64_t used = amount_of(pool.lent) + amount_of(pool.own), has = amount_of(pool.offer.resources);
+    const std::uint64_t used = AmountOf(pool.lent, name) + AmountOf(pool.own, name),
+                        has = AmountOf(pool.offer.resources, name);
     slots = std::min(slots, used < has ? (has - used) / amount : 0);
   }
   return static_cast<std::uint32_t>(slots);
@@ -379,14 +381,10 @@ void PlacementCore::Serve(Time now) {
 bool PlacementCore::FitsWithout(const Pool& pool, const LeaseWant& want, const GrantInfo& grant) const {
   if (!pool.up || !CouldFit(pool.offer, want)) return false;
   if (Free(pool) + std::uint64_t{grant.slots} * grant.cpus_milli < want.cpus_milli) return false;
-  const auto amount_of = [](const Resources& all, const std::string& name) {
-    const auto found = all.find(name);
-    return found == all.end() ? 0 : found->second;
-  };
   return std::all_of(want.resources.begin(), want.resources.end(), [&](const auto& need) {
-    const std::uint64_t used = amount_of(pool.lent, need.first) + amount_of(pool.own, need.first);
-    const std::uint64_t after = used - std::min(used, amount_of(grant.resources, need.first) * grant.slots);
-    return after + need.second <= amount_of(pool.offer.resources, need.first);
+    const std::uint64_t used = AmountOf(pool.lent, need.first) + AmountOf(pool.own, need.first);
+    const std::uint64_t after = used - std::min(used, AmountOf(grant.resources, need.first) * grant.slots);
+    return after + need.second <= AmountOf(pool.offer.resources, need.first);
   });
 }
 

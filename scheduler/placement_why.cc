@@ -4,6 +4,8 @@
 #include <map>
 #include <utility>
 
+#include "base/needs.h"
+
 namespace sheaf::scheduler {
 namespace {
 
@@ -20,7 +22,7 @@ std::string Join(const std::vector<std::string>& parts, const char* between) {
   return text;
 }
 
-std::string Seconds(std::uint64_t ms) { return Amount(ms / 100 * 100) + " s"; }
+std::string Seconds(std::uint64_t ms) { return FormatAmount(ms / 100 * 100) + " s"; }
 
 std::uint64_t FreeOf(const PoolRow& row) {
   const std::uint64_t used = row.own_milli + row.lent_milli;
@@ -42,14 +44,15 @@ std::vector<std::string> MissingIn(const std::vector<const PoolRow*>& lenders, c
   std::uint64_t cpus = 0;
   for (const PoolRow* row : lenders) cpus = std::max(cpus, row->offer.cpus_milli);
   if (cpus < want.cpus_milli)
-    missing.push_back(Amount(want.cpus_milli) + " CPUs in one slot (the largest pool has " + Amount(cpus) + ")");
+    missing.push_back(FormatAmount(want.cpus_milli) + " CPUs in one slot (the largest pool has " + FormatAmount(cpus) +
+                      ")");
   for (const auto& [name, amount] : want.resources) {
     std::uint64_t most = 0;
     for (const PoolRow* row : lenders)
       if (const auto has = row->offer.resources.find(name); has != row->offer.resources.end())
         most = std::max(most, has->second);
     if (most >= amount && most > 0) continue;
-    missing.push_back(Amount(amount) + " " + name + (most == 0 ? "" : " (at most " + Amount(most) + ")"));
+    missing.push_back(FormatAmount(amount) + " " + name + (most == 0 ? "" : " (at most " + FormatAmount(most) + ")"));
   }
   for (const std::string& label : want.labels) {
     const bool somewhere = std::any_of(lenders.begin(), lenders.end(),
@@ -82,7 +85,7 @@ Holders HoldersOf(const ClusterView& view, const std::vector<const PoolRow*>& le
   std::vector<std::string> pools;
   for (const PoolRow* row : lenders) {
     std::vector<std::string> who;
-    if (row->own_milli > 0) who.push_back(Amount(row->own_milli) + " by its own jobs");
+    if (row->own_milli > 0) who.push_back(FormatAmount(row->own_milli) + " by its own jobs");
     for (const auto& [name, n] : slots[row->pool.pool_id]) {
       who.push_back(std::to_string(n) + " by " + name);
       holders.others |= name != "this job";
@@ -138,17 +141,9 @@ const char* NameOf(Reason reason) {
   return kNames[static_cast<int>(reason)];
 }
 
-std::string Amount(std::uint64_t milli) {
-  std::string text = std::to_string(milli / 1000);
-  if (milli % 1000 == 0) return text;
-  std::string rest = std::to_string(1000 + milli % 1000).substr(1);
-  rest.erase(rest.find_last_not_of('0') + 1);
-  return text + "." + rest;
-}
-
 std::string NeedsOf(const LeaseWant& want) {
-  std::string text = Amount(want.cpus_milli) + (want.cpus_milli == 1000 ? " CPU" : " CPUs");
-  for (const auto& [name, amount] : want.resources) text += ", " + Amount(amount) + " " + name;
+  std::string text = FormatAmount(want.cpus_milli) + (want.cpus_milli == 1000 ? " CPU" : " CPUs");
+  for (const auto& [name, amount] : want.resources) text += ", " + FormatAmount(amount) + " " + name;
   for (const std::string& label : want.labels) text += ", " + label;
   return text;
 }

@@ -33,8 +33,6 @@ struct Explanation {
 // `view` is one with placement. nullopt: no pool has that name.
 std::optional<Explanation> Why(const ClusterView& view, const std::string& pool, std::uint64_t job);
 
-// "2", "1.5", "0.001".
-std::string Amount(std::uint64_t milli);
 // What one slot needs: "1 CPU", "0.5 CPUs, 1 gpu, disk=fast".
 std::string NeedsOf(const LeaseWant& want);
 // What the job holds: "4 on b, 2 on a"; empty if nothing.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/needs.h"
+
 namespace sheaf::scheduler {
 namespace {
 
@@ -22,7 +24,7 @@ std::string Fault(const RegisterArrived& event) {
            std::to_string(kProtocol) + ": use the same version of sheaf on both sides";
   }
   const PoolIdentity& pool = event.pool;
-  if (!IsPlainId(pool.pool_id)) {
+  if (!IsPlainName(pool.pool_id)) {
     return "a pool id has 1 to 64 letters, digits, '-', '_' or '.'";
   }
   if (pool.incarnation == 0) return "a pool's incarnation starts at 1";
@@ -45,14 +47,6 @@ std::string Fault(const RegisterArrived& event) {
 }
 
 }  // namespace
-
-bool IsPlainId(const std::string& id) {
-  constexpr std::size_t kIdBytesMax = 64;
-  return !id.empty() && id.size() <= kIdBytesMax && std::all_of(id.begin(), id.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-           c == '.';
-  });
-}
 
 SchedulerCore::SchedulerCore(Config config, const std::vector<PoolIdentity>& known, Time now,
                              const std::vector<GrantRecord>& granted)

@@ -165,9 +165,6 @@ class SchedulerCore {
   std::vector<Action> actions_;  // of the event in hand
 };
 
-// Ids of pools become file names, log lines, table cells and parts of certificates: 1 to 64 letters, digits, '-', '_' and '.'.
-bool IsPlainId(const std::string& id);
-
 // For logs, digests and test failures: one line, no addresses of memory.
 std::string Describe(const Action& action);
 

@@ -90,9 +90,7 @@ void PoolServer::OpenPair(const lease::OpenPair& pair) {
     const lease::ClientView& worker_view = leases_->clients().at(pair.worker);
     message.places = worker_view.places;
     message.cpus_milli = worker_view.places > 0 ? worker_view.cpus_milli : slots_ * 1000;
-    const auto& shapes = submitter->shapes;
-    message.shape =
-        static_cast<std::uint32_t>(std::find(shapes.begin(), shapes.end(), worker_view.shape) - shapes.begin());
+    message.shape = submitter->OwnNumberOf(worker_view.shape);
     const int fd = control(pair.worker);
     Send(*submitter, Kind::kOpenOut, 0, message, {&fd, 1});
   }
@@ -101,8 +99,7 @@ void PoolServer::OpenPair(const lease::OpenPair& pair) {
 void PoolServer::RefuseWant(const lease::Refuse& refusal) {
   Connection* to = ConnectionOf(refusal.client);
   if (!to) return;
-  const auto numbered = std::find(to->shapes.begin(), to->shapes.end(), refusal.shape);
-  const auto shape = static_cast<std::uint32_t>(numbered - to->shapes.begin());
+  const std::uint32_t shape = to->OwnNumberOf(refusal.shape);
   switch (refusal.reason) {
     case lease::Reason::kInfeasible:
       return Refuse(*to, 0, wire::Refusal::kInfeasible, WhyInfeasible(refusal), shape);

@@ -144,10 +144,7 @@ void PoolServer::RefuseShape(lease::CrewKey crew, const std::string& why) {
     if (client.job == crew.first && client.wishes.contains(crew.second)) wishers.push_back(id);
   for (const ClientId id : wishers) {
     Tell(lease::Want{id, 0, 1000, 0, crew.second});
-    Connection* to = ConnectionOf(id);
-    if (!to) continue;
-    const auto numbered = std::find(to->shapes.begin(), to->shapes.end(), crew.second);
-    Refuse(*to, 0, wire::Refusal::kLimit, why, static_cast<std::uint32_t>(numbered - to->shapes.begin()));
+    if (Connection* to = ConnectionOf(id)) Refuse(*to, 0, wire::Refusal::kLimit, why, to->OwnNumberOf(crew.second));
   }
 }
 

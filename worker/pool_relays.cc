@@ -201,7 +201,7 @@ void PoolServer::TakeNews() {
 void PoolServer::StartNear(const Neighbours::Granted& granted) {
   const lease::Shape shape = ShapeOfNumber(granted.grant.job);
   const auto job = jobs_.find(JobOfNumber(granted.grant.job));
-  if (job == jobs_.end() || job->second.over || stopping_ || job->second.relay_trouble[shape].again > now_ ||
+  if (job == jobs_.end() || job->second.over || stopping_ || job->second.MustWait(shape, now_) ||
       leases_->Elsewhere({job->first, shape}) == 0)
     return;  // not held, so it goes back
   const PoolCore::Client* driver = core_->Find(job->first);
@@ -292,9 +292,7 @@ scheduler::PoolReport PoolServer::Report() const {
     if (job.over || job.stays_here) continue;
     for (lease::Shape shape = 0; shape < job.shapes.size(); ++shape) {
       const std::uint64_t number = NumberOf(id, shape);
-      const auto trouble = job.relay_trouble.find(shape);
-      const bool later = trouble != job.relay_trouble.end() && trouble->second.again > now_;
-      std::uint64_t wanted = later ? 0 : leases_->Elsewhere({id, shape});
+      std::uint64_t wanted = job.MustWait(shape, now_) ? 0 : leases_->Elsewhere({id, shape});
       wanted = std::max<std::uint64_t>(wanted, AskedByParked(number));
       if (wanted == 0) continue;
       scheduler::LeaseWant want;

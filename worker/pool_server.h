@@ -15,6 +15,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -90,6 +91,9 @@ class PoolServer {
     std::optional<std::pair<ClientMessage, std::vector<Fd>>> early;
     std::uint64_t detach_request = 0;
     std::vector<lease::Shape> shapes{0};  // the job's number for each that the client has named
+    std::uint32_t OwnNumberOf(lease::Shape shape) const {
+      return static_cast<std::uint32_t>(std::find(shapes.begin(), shapes.end(), shape) - shapes.begin());
+    }
   };
   struct SegmentFds {
     Fd writable;  // until sealed
@@ -126,6 +130,10 @@ class PoolServer {
     std::map<lease::Shape, Now> relays_idle_since;
     bool stays_here = false;  // it lacks what it should bring to other machines
     std::map<lease::Shape, RelayTrouble> relay_trouble;
+    bool MustWait(lease::Shape shape, Now now) const {  // before another relay is tried
+      const auto trouble = relay_trouble.find(shape);
+      return trouble != relay_trouble.end() && trouble->second.again > now;
+    }
   };
   struct Spawn {
     ClientId job = 0;

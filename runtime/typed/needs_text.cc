@@ -12,7 +12,7 @@ std::string NeedsText(const TaskOptions& options) {
   Needs needs;
   for (const auto& [name, amount] : options.resources) {
     const double milli = std::round(amount.value * 1000);
-    if (!IsNeedName(name))
+    if (!IsPlainName(name))
       throw Error("'" + name + "' cannot be the name of a resource: 1 to 64 letters, digits, '-', '_' and '.'");
     if (!(milli >= 1) || !(milli <= static_cast<double>(kAmountMax)))
       throw Error("a task asks for " + std::to_string(amount.value) + " of resource '" + name +
@@ -20,7 +20,7 @@ std::string NeedsText(const TaskOptions& options) {
     needs.resources[name] = static_cast<std::uint64_t>(milli);
   }
   for (const auto& [name, value] : options.labels) {
-    if (!IsNeedName(name) || !IsNeedName(value))
+    if (!IsPlainName(name) || !IsPlainName(value))
       throw Error("'" + name + "=" + value +
                   "' cannot be a label: both parts are 1 to 64 letters, digits, '-', '_' and '.'");
     needs.labels.insert(name + "=" + value);

@@ -48,5 +48,12 @@ TEST(Needs, AreSatisfiedByAsMuchAndByEveryLabel) {
   EXPECT_FALSE(Satisfies(machine, Parsed("tpu=0.001")));
 }
 
+TEST(Needs, WriteAmountsExactly) {
+  EXPECT_EQ(FormatAmount(0), "0");
+  EXPECT_EQ(FormatAmount(2000), "2");
+  EXPECT_EQ(FormatAmount(1500), "1.5");
+  EXPECT_EQ(FormatAmount(1), "0.001");
+}
+
 }  // namespace
 }  // namespace sheaf

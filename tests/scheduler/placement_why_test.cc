@@ -200,13 +200,6 @@ TEST_F(PlacementWhyTest, SaysThatRoomWillBeGrantedNext) {
 
 TEST_F(PlacementWhyTest, KnowsNoJobsOfAPoolThatDoesNotExist) { EXPECT_FALSE(Why(View(), "nobody", 1)); }
 
-TEST_F(PlacementWhyTest, WritesAmountsExactly) {
-  EXPECT_EQ(Amount(0), "0");
-  EXPECT_EQ(Amount(2000), "2");
-  EXPECT_EQ(Amount(1500), "1.5");
-  EXPECT_EQ(Amount(1), "0.001");
-}
-
 // A few pools with long names must not make an answer too large to be sent.
 TEST_F(PlacementWhyTest, TheViewIsBoundedAndSaysWhatItLeftOut) {
   std::vector<LeaseWant> wants;
