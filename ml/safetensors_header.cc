@@ -186,7 +186,7 @@ SafetensorsHeader PlaceTensors(const std::vector<TensorSpec>& specs, Metadata me
   SafetensorsHeader header;
   header.metadata = std::move(metadata);
   std::unordered_set<std::string> names;
-  // The place among `specs` decides between equals. (Not std::stable_sort: its buffer is deprecated in C++20.)
+  // The place among `specs` decides between equals.
   std::vector<std::pair<int, std::size_t>> order;
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const TensorSpec& spec = specs[i];

@@ -154,7 +154,9 @@ std::string HoldsOf(const ClusterView& view, const std::string& pool, std::uint6
     if (grant.borrower == pool && grant.job == job) slots[grant.lender] += grant.slots;
   std::vector<std::pair<std::uint64_t, std::string>> most;
   for (const auto& [lender, n] : slots) most.emplace_back(n, lender);
-  std::stable_sort(most.begin(), most.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::sort(most.begin(), most.end(), [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  });
   std::vector<std::string> parts;
   for (const auto& [n, lender] : most) parts.push_back(std::to_string(n) + " on " + lender);
   return Join(parts, ", ");

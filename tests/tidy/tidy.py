@@ -162,7 +162,17 @@ def no_index_into_a_choice(path, text):
             yield number, "indexes a choice of two arrays, which g++ 12 compiles wrongly under UBSan: choose a pointer first"
 
 
-SOURCE_RULES = [no_index_into_a_choice, floors, grpc_stays_out, public_headers_stand_alone, cores_do_not_wait, no_absl_locks, boost_stays_out,
+STABLE_SORT = re.compile(r"\bstable_(sort|partition)\b")
+
+
+def no_stable_sort(path, text):
+    """libstdc++ 12 takes its buffer from std::get_temporary_buffer, which C++20 deprecates: an error under clang."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if STABLE_SORT.search(line.split("//")[0]):
+            yield number, "clang refuses std::stable_sort of libstdc++ 12: sort with a key that decides between equals"
+
+
+SOURCE_RULES = [no_stable_sort, no_index_into_a_choice, floors, grpc_stays_out, public_headers_stand_alone, cores_do_not_wait, no_absl_locks, boost_stays_out,
                 short_enough, plain_names, opens_with_a_comment]
 
 
