@@ -11,7 +11,7 @@
 
 namespace sheaf::wire {
 
-inline constexpr std::uint32_t kVersion = 3;
+inline constexpr std::uint32_t kVersion = 4;
 
 enum class Kind : std::uint32_t {
   // client -> pool
@@ -34,6 +34,8 @@ enum class Kind : std::uint32_t {
   kAsks = 17,          // Header, a parked near half: tasks wait in its lanes
   kReleased = 18,      // Header, a relay's far half: its grant went back, it submits nothing
   kShape = 19,         // Shape, tail = text of needs (base/needs.h): the next shape of this client's tasks, from 1 on
+  kHeirs = 20,         // PeerName, tail = HeirEntry...: what that dead client's objects would have been (docs/decisions/0011)
+  kHeirsTold = 21,     // PeerName: of that dead client nothing more is inherited by us
   // pool -> client
   kWelcome = 32,        // Welcome, fds: [page, control, slab 0, arena]
   kRefused = 33,        // Refused, tail = text: what was wrong and what to do
@@ -52,6 +54,8 @@ enum class Kind : std::uint32_t {
   kDone = 46,           // Header
   kPark = 47,           // Header, to a near half: park, if nothing is away
   kRenew = 48,          // Header, tail = ticket: to a parked near half: go on, by this grant
+  kHeirsAre = 49,       // PeerName, tail = HeirEntry...
+  kSettled = 50,        // PeerName: that dead client's objects have no heirs but those that were named
   // pool -> supervisor, supervisor -> pool
   kSpawn =
       64,  // Spawn, tail = cwd \0 argv... \0 env... (count in the struct), fds: [executable, stdout, stderr, worker socket]
@@ -157,6 +161,12 @@ struct PeerName {
   Header header;
   std::uint32_t peer, reserved;
 };
+// The dead client's object at `slot` will be `heir`.
+struct HeirEntry {
+  std::uint32_t slot, generation;
+  std::uint32_t heir_client, heir_slot, heir_generation;
+};
+inline constexpr std::size_t kHeirEntriesMax = 3000;  // in one message
 struct Gone {
   Header header;
   std::uint32_t peer;

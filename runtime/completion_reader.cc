@@ -101,11 +101,12 @@ void Submitter::CompleteLocked(OutPair& pair, ObjectRoot* root, const store::Com
   }
   const HomeWord value{HomeKind::kValue, flags & (store::kFlagError | store::kFlagBlockPayload | store::kFlagMarked)};
   home.word.store(value.Pack(), std::memory_order_release);
+  if ((flags & store::kFlagSpeaks) && root->retries > 0) RememberLocked(root, pair.peer);
   if (flags & store::kFlagKept) {
     // The worker still reads what the task named, and perhaps the record itself: everything stays, slot included.
     ExtraOf(root).kept_by = pair.peer;
     root->refs.fetch_add(1, std::memory_order_relaxed);
-  } else if (root->extra) {
+  } else if (root->extra && root->extra->made_by == 0) {
     for (Pin& hold : root->extra->holds) DropLocked(std::move(hold));
     root->extra->holds.clear();
   }
@@ -126,7 +127,8 @@ void Submitter::ReadyLocked(ObjectRoot* root) {
     }
     for (auto& hook : extra->hooks) due_hooks_.push_back(std::move(hook));
     extra->hooks.clear();
-    if (extra->kept_by == 0 && extra->holds.empty() && extra->private_error.empty()) GiveExtraLocked(root);
+    if (extra->kept_by == 0 && extra->made_by == 0 && extra->holds.empty() && extra->private_error.empty())
+      GiveExtraLocked(root);
   }
   if (local_sleepers > 0) RingLocked();
   DropLocked(Pin::Adopt(root));
@@ -145,7 +147,7 @@ void Submitter::ReadKeptLocked(OutPair& pair, std::uint32_t until) {
 void Submitter::EndBorrowLocked(ObjectRoot* root) {
   root->extra->kept_by = 0;
   std::vector<Pin> holds;
-  holds.swap(root->extra->holds);
+  if (root->extra->made_by == 0) holds.swap(root->extra->holds);
   for (Pin& hold : holds) DropLocked(std::move(hold));
   DropLocked(Pin::Adopt(root));
 }
@@ -168,6 +170,7 @@ void Submitter::FreeLocked(Root* first) {
         auto* object = static_cast<ObjectRoot*>(root);
         if (object->result_record != 0) ReleaseRecordLocked(object);
         if (object->extra) {
+          if (object->extra->made_by != 0) --remembered_count_;
           for (Pin& hold : object->extra->holds) DropLocked(std::move(hold));
           GiveExtraLocked(object);
         }

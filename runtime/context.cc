@@ -12,7 +12,9 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "runtime/getter.h"
+#include "runtime/prober.h"
 #include "runtime/program.h"
+#include "runtime/remaker.h"
 #include "sheaf/error.h"
 
 namespace sheaf::runtime {
@@ -130,6 +132,10 @@ Context::Context(Attached&& attached)
     return made;
   });
   submitter_->foreign_is_ready = [this](ForeignRoot* root) { return ForeignIsReady(*this, root); };
+  submitter_->leads_to_value = [this](const ObjectId& id, std::uint32_t unwrap) {
+    return LeadsToValue(*this, id, unwrap);
+  };
+  remaker_ = std::make_unique<Remaker>(*this);
   submitter_->slots().AddSlab(slab);
   heap_->AddArena(arena);
 }
@@ -210,7 +216,19 @@ void Context::HandlePair(Message& message, bool out) {
 
 store::OwnBlock Context::Allocate(std::uint64_t bytes) {
   if (TaskRunner* runner = this->runner(); runner && bytes >= limits::kLargeBlockBytes) runner->TakeReleases();
+  const store::OwnBlock block = heap_->Allocate(bytes);
+  if (block.data) return block;
+  {
+    Submitter::Lock lock(*submitter_);
+    if (!submitter_->DropLineageLocked()) return block;
+  }
   return heap_->Allocate(bytes);
+}
+
+// For threads of this process that wait for objects of others.
+void Context::RingOwn() {
+  Submitter::Lock lock(*submitter_);
+  submitter_->RingLocked();
 }
 
 void Context::HandleRefused(const Message& message) {
@@ -242,14 +260,34 @@ void Context::Handle(Message message) {
         if (TaskRunner* runner = this->runner()) runner->PeerGone(gone->peer);
         store::Peer* peer = peers_->FindOrAdd(gone->peer);  // an unknown peer is acknowledged at once
         if (peer) peer->gone.store(true, std::memory_order_release);
-        Submitter::Lock lock(*submitter_);
-        submitter_->PeerGoneLocked(gone->peer, gone->status);
+        {
+          Submitter::Lock lock(*submitter_);
+          submitter_->PeerGoneLocked(gone->peer, gone->status);
+        }
+        remaker_->PeerGone(gone->peer);
+      }
+      break;
+    case wire::Kind::kHeirsAre:
+      if (const auto* name = message.As<wire::PeerName>()) {
+        const std::string tail = message.Tail<wire::PeerName>();
+        std::vector<wire::HeirEntry> entries(tail.size() / sizeof(wire::HeirEntry));
+        if (!entries.empty()) std::memcpy(entries.data(), tail.data(), entries.size() * sizeof entries[0]);
+        heirs_.Add(name->peer, entries);
+        RingOwn();
+      }
+      break;
+    case wire::Kind::kSettled:
+      if (const auto* name = message.As<wire::PeerName>()) {
+        heirs_.Settle(name->peer);
+        RingOwn();
       }
       break;
     case wire::Kind::kForgotten:
       if (const auto* name = message.As<wire::PeerName>()) {
         const std::uint32_t peer = name->peer;
         if (TaskRunner* runner = this->runner()) runner->PeerForgotten(peer);
+        remaker_->PeerForgotten(peer);
+        heirs_.Forget(peer);
         {
           Submitter::Lock lock(*submitter_);
           submitter_->PeerForgottenLocked(peer);
@@ -325,6 +363,7 @@ void Context::RunHelper() {
       return;
     }
     RunDeferred();
+    remaker_->Advance(NowNanos());
     std::vector<std::pair<Lane*, std::uint32_t>> targets;
     bool busy = false, others_pump = false;
     {

@@ -15,6 +15,7 @@
 #include "object_store/block_heap.h"
 #include "object_store/peer_table.h"
 #include "proto/control_page.h"
+#include "runtime/heirs.h"
 #include "runtime/pool_socket.h"
 #include "runtime/program.h"
 #include "runtime/submitter.h"
@@ -43,6 +44,8 @@ class TaskRunner {
   virtual void RunWhenIdle(std::function<void()> f) = 0;
 };
 
+class Remaker;
+
 class Context {
  public:
   // Attaches over a connected socket. Throws InitError with advice.
@@ -65,6 +68,7 @@ class Context {
   // Of heap(); a large one is made of what has become free since, rather than of new pages. Without the submitter's lock.
   store::OwnBlock Allocate(std::uint64_t bytes);
   Submitter& submitter() { return *submitter_; }
+  const Heirs& heirs() const { return heirs_; }
 
   bool IsDead(std::uint32_t peer) const {
     const auto& entry = page.clients[store::IndexOf(peer)];
@@ -89,6 +93,7 @@ class Context {
   // To call after something became visible that another client's thread may await. `made`: the home word that names the
   // completion; 0: it may be anything.
   void RingAwaiting(std::uint64_t made = 0);
+  void RingOwn();
   void AddBell(const store::ControlHeader& control, std::vector<FutexWord>* words) const;
 
  private:
@@ -109,6 +114,8 @@ class Context {
   std::unique_ptr<store::PeerTable> peers_;
   std::unique_ptr<store::BlockHeap> heap_;
   std::unique_ptr<Submitter> submitter_;
+  Heirs heirs_;
+  std::unique_ptr<Remaker> remaker_;
   std::atomic<TaskRunner*> runner_{nullptr};
   std::atomic<bool> stop_{false}, pool_lost_{false};
   std::mutex awaiting_mutex_;

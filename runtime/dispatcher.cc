@@ -237,6 +237,8 @@ ObjectRoot* Submitter::Waiting(const QueuedTask& place) const {
   return same && root->phase == Phase::kBacklog ? root : nullptr;
 }
 
+// Also what stands behind refs that the worker will follow: an urgent lane is never taken back, so what waits in it for
+// something that lies behind it waits for ever.
 bool Submitter::InputsReadyLocked(const ObjectRoot& root) {
   if (!root.extra) return true;
   for (const Pin& hold : root.extra->holds) {
@@ -244,6 +246,20 @@ bool Submitter::InputsReadyLocked(const ObjectRoot& root) {
       return false;
     if (hold.get()->kind == kForeignRoot && foreign_is_ready &&
         !foreign_is_ready(static_cast<ForeignRoot*>(hold.get())))
+      return false;
+  }
+  const store::TaskRecord& record = slots_.SlotOf(root).task;
+  const std::byte* at = record.inline_bytes;
+  if (record.dependencies > 0 && (record.flags & store::kTaskArgumentsInBlock)) {
+    store::BlockRecord named{};
+    std::memcpy(&named, at, sizeof named);
+    at = parts_.peers->Resolve(named.loc, named.size);
+  }
+  for (std::uint32_t i = 0; at && i < record.dependencies; ++i, at += sizeof(store::DependencyRecord)) {
+    store::DependencyRecord named{};
+    std::memcpy(&named, at, sizeof named);
+    if (named.unwrap > 0 && leads_to_value &&
+        !leads_to_value({named.client, named.slot, named.generation}, named.unwrap))
       return false;
   }
   return true;

@@ -1,6 +1,7 @@
 #include "runtime/prober.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/pair_ring.h"
 
@@ -29,6 +30,48 @@ const store::InRegion* FindInRegion(Context& context, std::uint32_t index, std::
 }  // namespace
 
 Probed Probe(Context& context, const ObjectId& id, PayloadCopy* copy) {
+  constexpr int kHeirsInARow = 64;
+  bool owed = false;
+  Probed result = ProbeHome(context, id, copy, &owed);
+  ObjectId at = id;
+  for (int hop = 0; result.state == Probed::kLost && owed && hop < kHeirsInARow; ++hop) {
+    switch (context.heirs().Find(at, &at)) {
+      case Heirs::Answer::kUnknown:
+        if (context.pool_lost()) return result;  // nobody tells us any more
+        result = {};
+        return result;
+      case Heirs::Answer::kNone:
+        return result;
+      case Heirs::Answer::kHeir:
+        result = ProbeHome(context, at, copy, &owed);
+    }
+  }
+  return result;
+}
+
+bool LeadsToValue(Context& context, ObjectId id, std::uint32_t unwrap) {
+  for (;; --unwrap) {
+    PayloadCopy copy;
+    const Probed probed = Probe(context, id, &copy);
+    if (probed.state != Probed::kValue) return probed.state == Probed::kLost;
+    // A ref that is a whole value is never in a block.
+    if (unwrap == 0 || (probed.flags & (store::kFlagError | store::kFlagBlockPayload)) || probed.size < 16) return true;
+    std::uint32_t words[4];
+    std::memcpy(words, probed.in_place ? probed.in_place : reinterpret_cast<const std::byte*>(copy.data()),
+                sizeof words);
+    id = {words[0], words[1], words[2]};
+  }
+}
+
+Probed ProbeHome(Context& context, const ObjectId& id, PayloadCopy* copy, bool* owed) {
+  if (owed) *owed = false;
+  const auto lost = [&](Probed& result) {
+    result.state = Probed::kLost;
+    // Of a client that is forgotten nobody may ask any more.
+    if (owed)
+      *owed = context.page.clients[store::IndexOf(id.client)].client.load(std::memory_order_acquire) == id.client;
+    return result;
+  };
   const store::Slot* slot = context.peers().ResolveSlot(id.client, id.slot);
   Probed result;
   if (!slot) {
@@ -49,17 +92,11 @@ Probed Probe(Context& context, const ObjectId& id, PayloadCopy* copy) {
       result = {Probed::kValue, where.flags, std::min(home.size, limits::kPayloadInline), 0, home.payload};
       return result;
     }
-    if (where.kind != HomeKind::kBound) {
-      result.state = creator_dead ? Probed::kLost : Probed::kPending;
-      return result;
-    }
+    if (where.kind != HomeKind::kBound) return creator_dead ? lost(result) : result;
     const std::uint32_t worker_id = context.page.clients[where.worker].client.load(std::memory_order_acquire);
     const bool worker_dead = context.IsDead(worker_id);
     const store::InRegion* in = FindInRegion(context, where.worker, where.region);
-    if (!in) {
-      result.state = creator_dead ? Probed::kLost : Probed::kPending;
-      return result;
-    }
+    if (!in) return creator_dead ? lost(result) : result;
     const bool ended = in->ended.load(std::memory_order_acquire) == in->nonce.load(std::memory_order_acquire);
     const store::Completion& done = store::CompletionAt(*in, static_cast<int>(where.lane), where.position);
     Ring::Result read;
@@ -68,8 +105,7 @@ Probed Probe(Context& context, const ObjectId& id, PayloadCopy* copy) {
       case Ring::Foreign::kRead:
         if (read.flags & store::kFlagGivenBack) {
           if (!creator_dead) break;
-          result.state = Probed::kLost;  // nobody pushes it again
-          return result;
+          return lost(result);  // nobody pushes it again
         }
         result.state = Probed::kValue;
         result.flags = read.flags;
@@ -83,8 +119,7 @@ Probed Probe(Context& context, const ObjectId& id, PayloadCopy* copy) {
     }
     if (home.word.load(std::memory_order_acquire) != word) continue;
     result.bound = word;
-    result.state = creator_dead && (ended || worker_dead) ? Probed::kLost : Probed::kPending;
-    return result;
+    return creator_dead && (ended || worker_dead) ? lost(result) : result;
   }
   return result;
 }

@@ -41,8 +41,9 @@ struct Extra {
   std::string name;                          // given by the user
   std::vector<std::byte> private_error;      // where the store had no room for it
   std::uint32_t kept_by = 0;                 // the client that still uses the arguments; 0: nobody
-  std::uint32_t cpus_milli = 0;              // of a task that needs more than one CPU; 0: one
-  std::uint32_t shape = 0;                   // of a task that needs more than CPUs; 0: nothing
+  std::uint32_t made_by = 0;     // the client that owes something to the value, which is remembered for it; 0: none
+  std::uint32_t cpus_milli = 0;  // of a task that needs more than one CPU; 0: one
+  std::uint32_t shape = 0;       // of a task that needs more than CPUs; 0: nothing
 };
 
 inline constexpr std::uint8_t kNoPair = 0xff;

@@ -64,7 +64,7 @@ void Submitter::GiveExtraLocked(ObjectRoot* root) {
   extra->holds.clear();
   extra->hooks.clear();
   extra->name.clear();
-  extra->kept_by = 0;
+  extra->kept_by = extra->made_by = 0;
   extra->cpus_milli = extra->shape = 0;
   spare_extras_.push_back(extra);
 }
@@ -86,7 +86,7 @@ void Submitter::StoreArgumentsLocked(ObjectRoot* root, store::TaskRecord& record
   }
   std::vector<Pin>* holds = &ExtraOf(root).holds;
   if (in_block) {
-    const store::OwnBlock block = parts_.heap->Allocate(fixed + payload.size());
+    const store::OwnBlock block = AllocateBlockLocked(fixed + payload.size());
     if (!block.data) throw OutOfMemoryError("no room in the object store for a task's arguments");
     auto* held = new BlockRoot;
     held->kind = kBlockRoot;
@@ -212,7 +212,11 @@ RefCore Submitter::Put(detail::Encoder& value) {
   Pin block_pin;
   std::span<const std::byte> bytes = payload;
   if (payload.size() > limits::kPayloadInline) {
-    const store::OwnBlock block = parts_.heap->Allocate(payload.size());
+    store::OwnBlock block = parts_.heap->Allocate(payload.size());
+    if (!block.data) {
+      Lock lock(*this);
+      block = AllocateBlockLocked(payload.size());
+    }
     if (!block.data) throw OutOfMemoryError("no room in the object store for a value; drop refs or raise the budget");
     auto* held = new BlockRoot;
     held->kind = kBlockRoot;

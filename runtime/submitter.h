@@ -81,6 +81,17 @@ struct ShapeQueue {
   std::uint32_t Widest() const { return wide.empty() ? 1000 : wide.rbegin()->first; }
 };
 
+// A task that has ended, and may have to run again: its value speaks of objects of `made_by` that are not there yet.
+struct Remembered {
+  QueuedTask place;
+  std::uint32_t made_by = 0;
+  std::uint32_t shape = 0, cpus_milli = 0;  // as Extra has them before the end
+  std::uint64_t number = 0;                 // in the order in which they ended
+  std::int64_t look_at = 0, waited = 0;     // when to see next whether it is still so
+  ObjectRoot* root = nullptr;               // only while it is taken, as is:
+  Pin pin;
+};
+
 class Submitter {
  public:
   struct Parts {
@@ -146,6 +157,17 @@ class Submitter {
   // Sends kGoneAck for dead peers that nothing here uses any more.
   void AcknowledgeDeadLocked();
 
+  // ---- what may have to run again (lineage.cc; docs/decisions/0011)
+  std::vector<Remembered> TakeRememberedLocked(std::uint32_t made_by);  // of a dead client: all
+  std::vector<Remembered> TakeRememberedLocked(std::int64_t now, std::size_t most);
+  void RememberAgainLocked(const Remembered& task, std::int64_t now);
+  void ForgetLineageLocked(ObjectRoot* root);
+  RefCore RunAgainLocked(const Remembered& task);
+  bool DropLineageLocked();  // memory is short; whether there was any
+  // Of our own heap; what is kept for later is let go first if it must be.
+  store::OwnBlock AllocateBlockLocked(std::uint64_t bytes);
+  std::uint64_t remembered() const { return remembered_count_; }
+
   void AddHook(ObjectRoot* root, std::function<void()> hook);  // now, if ready
 
   // Locks; on unlock calls the hooks that became due.
@@ -180,7 +202,9 @@ class Submitter {
   void RingLocked();                                    // own bell: local threads asleep must look
   void Bell(std::uint32_t index) const;                 // rings for the client with this index; needs no lock
   std::function<void(IncomingRoot*)> on_incoming_free;  // set by the executor
-  std::function<bool(ForeignRoot*)> foreign_is_ready;   // set by the context
+  std::function<bool(ForeignRoot*)> foreign_is_ready;   // set by the context, and:
+  std::function<bool(const ObjectId&, std::uint32_t unwrap)>
+      leads_to_value;  // also true if it leads to nothing any more
 
  private:
   ObjectRoot* AllocateLocked();
@@ -227,6 +251,8 @@ class Submitter {
   void FlushReleasesLocked(OutPair& pair);
   void ReadKeptLocked(OutPair& pair, std::uint32_t until);
   void EndBorrowLocked(ObjectRoot* root);
+  void RememberLocked(ObjectRoot* root, std::uint32_t made_by);
+  bool TakeLocked(const Remembered& task, std::vector<Remembered>* taken);
   void RetryLocked(OutPair& pair, ObjectRoot* root, bool begun, int status);
   QueuedTask Place(const ObjectRoot& root) const {
     return {root.slot, HomeOf(root).generation.load(std::memory_order_relaxed)};
@@ -250,9 +276,13 @@ class Submitter {
   std::vector<ShapeQueue> shapes_;   // never moved: there is room for kShapesMax from the start
   std::vector<QueuedTask> requeue_;  // taken back or to be retried: pushed once their inputs are there
   std::map<std::uint32_t, std::vector<Pin>> lent_by_dead_;  // until kForgotten: others may still read it
-  std::uint64_t backlog_size_ = 0;                          // tasks that are kBacklog
-  std::uint64_t outstanding_ = 0;                           // submitted, not ready
-  std::uint64_t promised_ = 0;                              // of outstanding_: promises
+  std::deque<Remembered> remembered_;                       // some of them gone meanwhile
+  std::int64_t next_look_ = 0;                              // no earlier than this is one of them due
+  std::uint64_t remembered_ever_ = 0;
+  std::uint64_t remembered_count_ = 0;  // without those
+  std::uint64_t backlog_size_ = 0;      // tasks that are kBacklog
+  std::uint64_t outstanding_ = 0;       // submitted, not ready
+  std::uint64_t promised_ = 0;          // of outstanding_: promises
   std::uint64_t pumps_ = 0;
   std::vector<Root*> to_free_;
   std::vector<std::function<void()>> due_hooks_;

@@ -131,7 +131,14 @@ void Executor::RunIdleWork() {
     has_idle_work_.store(false, std::memory_order_release);
   }
   runtime::Submitter::Lock lock(context_.submitter());
-  for (auto& f : work) f();
+  if (context_.lookers.load(std::memory_order_seq_cst) == 0) {
+    for (auto& f : work) f();
+    return;
+  }
+  // Another thread is inside a look at what would be unmapped.
+  std::lock_guard again(idle_mutex_);
+  idle_work_.insert(idle_work_.begin(), std::make_move_iterator(work.begin()), std::make_move_iterator(work.end()));
+  has_idle_work_.store(true, std::memory_order_release);
 }
 
 void Executor::RunStartCalls() {

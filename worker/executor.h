@@ -108,6 +108,7 @@ class Executor : public runtime::TaskRunner {
   void Call(const store::TaskRecord& record, runtime::IncomingRoot* incoming, std::vector<detail::Stored>& dependencies,
             detail::Encoder& result, Outcome* outcome);
   void StoreOutcome(detail::Encoder& result, Outcome* outcome);
+  bool SpeaksOfUnfinished(const Outcome& outcome) const;
   void Publish(InPair& pair, int lane, std::uint32_t position, Outcome& outcome);
   std::uint32_t KeepRecord(std::uint32_t submitter, std::vector<detail::Pin> holds);
   void DrainReleasesLocked(InPair& pair);

@@ -68,6 +68,8 @@ void PoolServer::Handle(Connection& connection, ClientMessage message, std::vect
                  [&](const OpenSegmentMessage& body) { OpenSegment(connection, request, body); },
                  [&](const DropSegmentMessage& body) { sense = core_->DropSegment(client, body.segment, &actions); },
                  [&](const GoneAckMessage& body) { sense = core_->Acknowledge(client, body.dead, &actions); },
+                 [&](const HeirsMessage& body) { sense = core_->NameHeirs(client, body.dead, body.heirs, &actions); },
+                 [&](const HeirsToldMessage& body) { sense = core_->HeirsTold(client, body.dead, &actions); },
                  [&](const StartCallMessage& body) { sense = StartCall(connection, body); },
                  [&](const DetachMessage&) {
                    connection.detach_request = request;
@@ -256,6 +258,16 @@ void PoolServer::Apply(const PoolCore::Actions& actions) {
                      if (Connection* to = ConnectionOf(a.to))
                        Send(*to, Kind::kForgotten, 0, wire::PeerName{{}, a.peer, 0});
                      Tell(lease::PeerForgotten{a.to, a.peer});
+                   },
+                   [&](const pool::SendHeirs& a) {
+                     const std::string_view tail{reinterpret_cast<const char*>(a.heirs.data()),
+                                                 a.heirs.size() * sizeof(wire::HeirEntry)};
+                     if (Connection* to = ConnectionOf(a.to))
+                       Send(*to, Kind::kHeirsAre, 0, wire::PeerName{{}, a.dead, 0}, {}, tail);
+                   },
+                   [&](const pool::SendSettled& a) {
+                     if (Connection* to = ConnectionOf(a.to))
+                       Send(*to, Kind::kSettled, 0, wire::PeerName{{}, a.dead, 0});
                    },
                    [&](const pool::SendSegmentGone& a) {
                      const wire::SegmentName name{{}, a.owner, a.segment, wire::SegmentKind::kLarge, 0, 0};

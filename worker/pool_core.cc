@@ -96,6 +96,7 @@ bool PoolCore::Attached(ClientId client, Actions* actions) {
   if (!entry || entry->state != ClientState::kStarting) return false;
   entry->state = ClientState::kAlive;
   for (auto& [number, segment] : entry->segments) segment.sealed = true;
+  TellNewcomer(*entry, actions);
   actions->push_back(pool::WriteState{client, ClientState::kAlive});
   return true;
 }
@@ -192,8 +193,11 @@ void PoolCore::Died(ClientId client, std::int32_t status, Actions* actions) {
     entry->waiting.insert(id);
     // The memory of one that died before may name ours; it answers by being forgotten.
     if (peer.state == ClientState::kDead) continue;
+    entry->untold.insert(id);
     actions->push_back(pool::SendGone{id, client, status});
   }
+  SettleHeirsOfAll(client, actions);
+  if (known && entry->untold.empty()) SettleHeirs(*entry, client, actions);
   if (entry->role == Role::kDriver && !entry->left) {
     entry->left = true;
     EndJob(client, actions);
@@ -207,6 +211,7 @@ void PoolCore::DriverLeft(ClientId driver, Actions* actions) {
   entry->left = true;
   // What it still owed an answer for is settled: it looks at nothing any more.
   for (auto& [id, other] : clients_) other.waiting.erase(driver);
+  SettleHeirsOfAll(driver, actions);
   EndJob(driver, actions);
   Settle(driver, actions);
 }
@@ -249,8 +254,9 @@ void PoolCore::Settle(ClientId job, Actions* actions) {
     for (const ClientId id : dead) {
       if (held.contains(id)) continue;
       const auto& waiting = clients_.at(id).waiting;
-      if (std::any_of(waiting.begin(), waiting.end(),
-                      [&](ClientId on) { return !dead.contains(on) || held.contains(on); })) {
+      if (IsAwaitedAsHeir(id, dead, held) || std::any_of(waiting.begin(), waiting.end(), [&](ClientId on) {
+            return !dead.contains(on) || held.contains(on);
+          })) {
         grew = held.insert(id).second;
       }
     }
@@ -297,7 +303,8 @@ void PoolCore::Check() const {
   std::set<std::uint32_t> indices;
   for (const auto& [id, client] : clients_) {
     SHEAF_CHECK(id == client.id && indices.insert(IndexOf(id)).second && !free_.contains(IndexOf(id)));
-    SHEAF_CHECK(client.state == ClientState::kDead || client.waiting.empty());
+    SHEAF_CHECK(client.state == ClientState::kDead ||
+                (client.waiting.empty() && client.untold.empty() && client.heirs.empty()));
     std::uint64_t bytes = 0;
     for (const auto& [number, segment] : client.segments) {
       SHEAF_CHECK(number < client.next_segment && (!segment.sealed || segment.made));

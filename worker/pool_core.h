@@ -34,6 +34,13 @@ struct SendGone {
 struct SendForgotten {
   ClientId to, peer;
 };
+struct SendHeirs {  // what objects of a dead client would have been
+  ClientId to, dead;
+  std::vector<wire::HeirEntry> heirs;
+};
+struct SendSettled {  // the dead client's objects have no more heirs than were named
+  ClientId to, dead;
+};
 struct SendSegmentGone {
   ClientId to, owner;
   std::uint32_t segment;
@@ -48,7 +55,8 @@ struct EndWorker {  // its driver is gone: drain it, kill it after a deadline
 struct JobOver {  // no client of the job is left
   ClientId driver;
 };
-using Action = std::variant<WriteState, SendGone, SendForgotten, SendSegmentGone, DropSegment, EndWorker, JobOver>;
+using Action = std::variant<WriteState, SendGone, SendForgotten, SendHeirs, SendSettled, SendSegmentGone, DropSegment,
+                            EndWorker, JobOver>;
 
 }  // namespace pool
 
@@ -85,6 +93,10 @@ class PoolCore {
     std::uint32_t next_segment = 0;
     std::uint64_t bytes = 0;
     std::set<ClientId> waiting;  // of a dead client: who has not acknowledged yet
+    // Of a dead client (docs/decisions/0011): who may still name heirs, and those that were named, by slot and generation.
+    std::set<ClientId> untold;
+    std::map<std::pair<std::uint32_t, std::uint32_t>, wire::HeirEntry> heirs;
+    std::set<ClientId> heirs_with;  // whose objects they are
   };
 
   explicit PoolCore(const Config& config);
@@ -110,6 +122,10 @@ class PoolCore {
   void DriverLeft(ClientId driver, Actions* actions);
   bool Acknowledge(ClientId client, ClientId dead, Actions* actions);  // false: nonsense
 
+  // `client` says what objects of a dead one will be; that it has said everything (pool_core_heirs.cc). False: nonsense.
+  bool NameHeirs(ClientId client, ClientId dead, const std::vector<wire::HeirEntry>& heirs, Actions* actions);
+  bool HeirsTold(ClientId client, ClientId dead, Actions* actions);
+
   const Client* Find(ClientId client) const;
   const std::map<ClientId, Client>& clients() const { return clients_; }
   std::uint64_t used_bytes() const { return used_; }
@@ -125,6 +141,10 @@ class PoolCore {
   void EndJob(ClientId driver, Actions* actions);
   void Settle(ClientId job, Actions* actions);
   void Forget(ClientId client, Actions* actions);
+  void TellNewcomer(const Client& client, Actions* actions) const;
+  void SettleHeirs(Client& dead, ClientId told, Actions* actions);
+  void SettleHeirsOfAll(ClientId gone, Actions* actions);
+  bool IsAwaitedAsHeir(ClientId client, const std::set<ClientId>& dead, const std::set<ClientId>& held) const;
 
   const Config config_;
   std::map<ClientId, Client> clients_;

@@ -141,6 +141,23 @@ std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes
       if (fits) message.body = GoneAckMessage{peer.peer};
       break;
     }
+    case Kind::kHeirs: {
+      wire::PeerName dead;
+      fits = Read(bytes, true, &dead);
+      if (!fits) break;
+      const auto tail = bytes.subspan(sizeof dead);
+      HeirsMessage body{dead.peer, std::vector<wire::HeirEntry>(tail.size() / sizeof(wire::HeirEntry))};
+      fits = tail.size() == body.heirs.size() * sizeof(wire::HeirEntry) && body.heirs.size() <= wire::kHeirEntriesMax;
+      if (fits && !tail.empty()) std::memcpy(body.heirs.data(), tail.data(), tail.size());
+      if (fits) message.body = std::move(body);
+      break;
+    }
+    case Kind::kHeirsTold: {
+      wire::PeerName peer;
+      fits = Read(bytes, false, &peer);
+      if (fits) message.body = HeirsToldMessage{peer.peer};
+      break;
+    }
     case Kind::kStartCall: {
       StartCallMessage body;
       fits = Read(bytes, true, &body.call);

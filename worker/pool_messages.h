@@ -54,6 +54,13 @@ struct ReturnWorkerMessage {
 struct BlockedMessage {
   bool blocked;
 };
+struct HeirsMessage {
+  std::uint32_t dead;
+  std::vector<wire::HeirEntry> heirs;
+};
+struct HeirsToldMessage {
+  std::uint32_t dead;
+};
 struct GoneAckMessage {
   std::uint32_t dead;
 };
@@ -75,8 +82,8 @@ struct ClientMessage {
   std::uint64_t request = 0;
   std::variant<AttachMessage, AttachedMessage, MakeSegmentMessage, SegmentMappedMessage, OpenSegmentMessage,
                DropSegmentMessage, WantMessage, ShapeMessage, ReturnWorkerMessage, BlockedMessage, GoneAckMessage,
-               StartCallMessage, AdmitMessage, ParkedMessage, AsksMessage, ReleasedMessage, StatusMessage, StopMessage,
-               DetachMessage>
+               HeirsMessage, HeirsToldMessage, StartCallMessage, AdmitMessage, ParkedMessage, AsksMessage,
+               ReleasedMessage, StatusMessage, StopMessage, DetachMessage>
       body;
 };
 

@@ -1,5 +1,7 @@
 // seal: a result becomes visible, and what it and the task's arguments name stays for as long as somebody may read it.
 
+#include <algorithm>
+
 #include "base/barrier.h"
 #include "runtime/typed/registry.h"
 #include "worker/executor.h"
@@ -13,8 +15,20 @@ void Executor::StoreOutcome(detail::Encoder& result, Outcome* outcome) {
   *outcome = runtime::StoreHome(context_, result, outcome->flags);
 }
 
+// Objects of this process without a value, or whose values may speak of such.
+bool Executor::SpeaksOfUnfinished(const Outcome& outcome) const {
+  if (outcome.flags & store::kFlagError) return false;
+  return std::any_of(outcome.holds.begin(), outcome.holds.end(), [&](const Pin& hold) {
+    if (hold.get()->kind != runtime::kObjectRoot) return false;
+    const auto& root = *static_cast<const runtime::ObjectRoot*>(hold.get());
+    const auto home = store::HomeWord::Unpack(context_.submitter().HomeOf(root).word.load(std::memory_order_acquire));
+    return home.kind != store::HomeKind::kValue || (home.flags & store::kFlagMarked);
+  });
+}
+
 void Executor::Publish(InPair& pair, int lane, std::uint32_t position, Outcome& outcome) {
   store::Completion& done = store::CompletionAt(*pair.in, lane, position);
+  if (SpeaksOfUnfinished(outcome)) outcome.flags |= store::kFlagSpeaks;
   const std::uint32_t record = outcome.holds.empty() ? 0 : KeepRecord(pair.peer, std::move(outcome.holds));
   Ring::Publish(done, position, outcome.flags, outcome.size, record, outcome.payload.data());
   context_.control()->executed.store(++executed_, std::memory_order_relaxed);

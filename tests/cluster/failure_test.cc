@@ -23,6 +23,11 @@ using sheaf::test::Load;
 using sheaf::test::Mix;
 
 int Same(int x) { return x; }
+int AfterTheGate(const std::string& gate, int x) {
+  while (access(gate.c_str(), F_OK) != 0) usleep(1000);
+  return x;
+}
+ObjectRef<int> StartBehindTheGate(const std::string& gate, int x) { return Remote<AfterTheGate>(gate, x); }
 
 class FailureTest : public ::testing::Test {
  protected:
@@ -80,6 +85,18 @@ TEST_F(FailureTest, LosesNoneOfManyTasksInFlightWhenTheSchedulerDies) {
   const std::string address = cluster_.address();
   cluster_.StartScheduler(address);
   for (int i = 0; i < tasks; ++i) ASSERT_EQ(refs[static_cast<std::size_t>(i)].Get(std::chrono::seconds(60)), i);
+}
+
+TEST_F(FailureTest, MakesAgainTheUnfinishedChildrenThatAKilledMachineHadHandedOut) {
+  const std::string gate = cluster_.directory() + "/gate";
+  const ObjectRef<int> child = Remote<StartBehindTheGate>(gate, 5).Get(std::chrono::seconds(30));
+  const ObjectRef<int> next = Remote<Same>(child);
+  cluster_.KillPool("far-a");
+  cluster_.KillPool("far-b");
+  cluster_.StartPool("far-b", 2);
+  std::ofstream(gate).close();
+  EXPECT_EQ(child.Get(std::chrono::seconds(30)), 5);
+  EXPECT_EQ(next.Get(std::chrono::seconds(30)), 5);
 }
 
 TEST_F(FailureTest, SurvivesRelaysThatDie) {

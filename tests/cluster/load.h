@@ -1,4 +1,5 @@
-// Work for a cluster whose parts die or stop: chains that cross and trees that wait for children, and what each must give.
+// Work for a cluster whose parts die or stop: chains that cross, trees that wait for children, tasks that hand their children on; and
+// what each must give.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -27,6 +28,11 @@ inline std::uint64_t TreeHere(int depth, std::uint64_t x) {
   return depth == 0 ? Mix(x) : TreeHere(depth - 1, 2 * x) * 31 + TreeHere(depth - 1, 2 * x + 1);
 }
 
+// Ends before its children do: whoever holds its value waits for them.
+inline std::vector<ObjectRef<std::uint64_t>> Hand(std::uint64_t x) {
+  return {Remote<Tree>(1, x), Remote<Mix>(x), Remote<Tree>(2, x)};
+}
+
 inline constexpr int kPatient = 1000;  // retries: each fault may cost one
 
 // Chains that cross each other and trees, with what each must give.
@@ -48,11 +54,29 @@ class Load {
       const auto seed = next_++;
       refs_.push_back(sheaf::Task<Tree>({.retries = kPatient}).Remote(3, seed));
       wants_.push_back(TreeHere(3, seed));
+      hands_.push_back(sheaf::Task<Hand>({.retries = kPatient}).Remote(seed));
+      hand_seeds_.push_back(seed);
     }
   }
   // How many came as a typed error; a wrong value fails the test.
   int Collect() {
     int errors = 0;
+    for (std::size_t i = 0; i < hands_.size(); ++i) {
+      const std::uint64_t x = hand_seeds_[i];
+      try {
+        const auto children = hands_[i].Get(std::chrono::seconds(60));
+        refs_.insert(refs_.end(), children.begin(), children.end());
+        wants_.insert(wants_.end(), {TreeHere(1, x), Mix(x), TreeHere(2, x)});
+      } catch (const sheaf::TimeoutError& error) {
+        ADD_FAILURE() << "hand " << i << " never came: " << error.what();
+        return -1;
+      } catch (const sheaf::Error& error) {
+        last_error = error.what();
+        ++errors;
+      }
+    }
+    hands_.clear();
+    hand_seeds_.clear();
     for (std::size_t i = 0; i < refs_.size(); ++i) {
       try {
         EXPECT_EQ(refs_[i].Get(std::chrono::seconds(60)), wants_[i]) << i;
@@ -74,6 +98,8 @@ class Load {
   std::uint64_t next_ = 1;
   std::vector<ObjectRef<std::uint64_t>> refs_;
   std::vector<std::uint64_t> wants_;
+  std::vector<ObjectRef<std::vector<ObjectRef<std::uint64_t>>>> hands_;
+  std::vector<std::uint64_t> hand_seeds_;
 };
 
 }  // namespace sheaf::test

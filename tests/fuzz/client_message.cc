@@ -38,6 +38,8 @@ std::vector<std::string> FuzzSeeds() {
           Packet(Kind::kReturnWorker, wire::PairName{}),
           Packet(Kind::kBlocked, wire::Blocked{}),
           Packet(Kind::kGoneAck, wire::PeerName{}),
+          Packet(Kind::kHeirs, wire::PeerName{}, std::string(40, 'h')),
+          Packet(Kind::kHeirsTold, wire::PeerName{}),
           Packet(Kind::kStartCall, wire::StartCall{}, "arguments")};
 }
 

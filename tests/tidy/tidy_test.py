@@ -55,6 +55,10 @@ class Tidy(unittest.TestCase):
         self.assert_refused("std::mutex", "worker/pool.cc", "#include <absl/synchronization/mutex.h>")
         self.assert_refused("decisions", "object_store/heap.cc", "#include <boost/interprocess/mapped_region.hpp>")
 
+    def test_stable_sort_stays_out(self):
+        self.assert_refused("stable_sort", "scheduler/why.cc", "std::stable_sort(a.begin(), a.end());")
+        self.assert_clean("scheduler/why.cc", "std::sort(a.begin(), a.end());")
+
     def test_files_and_lines_stay_short(self):
         self.assert_refused("two ideas", "base/long.h", *["int x;"] * 600)
         self.assert_refused("columns", "base/wide.h", "// " + "x" * 150)

@@ -242,6 +242,91 @@ TEST_F(PoolCoreTest, CallsAnAcknowledgementOfTheLivingNonsense) {
   EXPECT_TRUE(core_->Acknowledge(driver, 0xfffff123, &actions)) << "may be forgotten since";
 }
 
+// ---- heirs (docs/decisions/0011) --------------------------------------------------------------------------------
+
+TEST_F(PoolCoreTest, SettlesADeathOnceEverybodyHasNamedItsHeirs) {
+  const ClientId driver = Driver(), dead = Worker(driver), other = Worker(driver);
+  EXPECT_TRUE(All<pool::SendSettled>(Die(dead)).empty());
+  PoolCore::Actions actions;
+  EXPECT_TRUE(core_->HeirsTold(other, dead, &actions));
+  EXPECT_TRUE(core_->NameHeirs(driver, dead, {{7, 1, driver, 3, 2}, {8, 1, driver, 4, 2}}, &actions));
+  EXPECT_TRUE(All<pool::SendSettled>(actions).empty());
+  ASSERT_EQ(All<pool::SendHeirs>(actions).size(), 2u) << "the driver and the other worker";
+  EXPECT_EQ(All<pool::SendHeirs>(actions)[0].heirs.size(), 2u);
+  EXPECT_TRUE(core_->HeirsTold(driver, dead, &actions));
+  EXPECT_EQ(All<pool::SendSettled>(actions).size(), 2u);
+}
+
+TEST_F(PoolCoreTest, DoesNotWaitForHeirsOfThoseThatDieThemselves) {
+  const ClientId driver = Driver(), dead = Worker(driver), other = Worker(driver);
+  Die(dead);
+  PoolCore::Actions actions;
+  EXPECT_TRUE(core_->HeirsTold(driver, dead, &actions));
+  EXPECT_TRUE(All<pool::SendSettled>(actions).empty());
+  const auto settled = All<pool::SendSettled>(Die(other));
+  ASSERT_EQ(settled.size(), 1u);
+  EXPECT_EQ(settled[0].dead, dead);
+}
+
+TEST_F(PoolCoreTest, TellsANewcomerOfHeirsAndSettlementsBeforeItIsShown) {
+  const ClientId driver = Driver(), dead = Worker(driver), unsettled = Worker(driver);
+  Die(dead);
+  Die(unsettled);
+  PoolCore::Actions actions;
+  EXPECT_TRUE(core_->NameHeirs(driver, dead, {{7, 1, driver, 3, 2}}, &actions));
+  EXPECT_TRUE(core_->HeirsTold(driver, dead, &actions));
+  actions.clear();
+  ClientId late = 0;
+  ASSERT_TRUE(core_->AddWorker(driver, kBuild, &late, &actions));
+  actions.clear();
+  ASSERT_TRUE(core_->Attached(late, &actions));
+  ASSERT_EQ(actions.size(), 3u);
+  EXPECT_EQ(std::get<pool::SendHeirs>(actions[0]).heirs.size(), 1u);
+  EXPECT_EQ(std::get<pool::SendSettled>(actions[1]).dead, dead);
+  EXPECT_EQ(std::get<pool::WriteState>(actions[2]).state, ClientState::kAlive);
+}
+
+TEST_F(PoolCoreTest, KeepsADeadOneWhoseObjectsAreHeirsUntilTheyInheritNothingMore) {
+  const ClientId driver = Driver(), first = Worker(driver), heir = Worker(driver);
+  Die(first);
+  PoolCore::Actions actions;
+  EXPECT_TRUE(core_->NameHeirs(heir, first, {{7, 1, heir, 3, 2}}, &actions));
+  Ack(heir, first);
+  Die(heir);
+  Ack(driver, heir);
+  EXPECT_NE(core_->Find(heir), nullptr) << "who reads it has pinned the first one";
+  Ack(driver, first);
+  EXPECT_EQ(core_->Find(heir), nullptr);
+  EXPECT_EQ(core_->Find(first), nullptr);
+}
+
+TEST_F(PoolCoreTest, RefusesHeirsThatAreNotTheSendersToName) {
+  const ClientId driver = Driver(), dead = Worker(driver), alive = Worker(driver), stranger = Driver();
+  PoolCore::Actions actions;
+  EXPECT_FALSE(core_->NameHeirs(driver, alive, {{7, 1, driver, 3, 2}}, &actions)) << "it lives";
+  Die(dead);
+  EXPECT_FALSE(core_->NameHeirs(stranger, dead, {{7, 1, stranger, 3, 2}}, &actions)) << "another job's";
+  EXPECT_FALSE(core_->NameHeirs(driver, dead, {{6, 1, driver, 3, 2}, {7, 1, alive, 3, 2}}, &actions)) << "another's object";
+  EXPECT_FALSE(core_->HeirsTold(driver, alive, &actions));
+  EXPECT_TRUE(All<pool::SendHeirs>(actions).empty()) << "and nothing of it was taken";
+  EXPECT_TRUE(core_->NameHeirs(driver, dead, {{7, 1, driver, 3, 2}}, &actions));
+  actions.clear();
+  EXPECT_TRUE(core_->NameHeirs(alive, dead, {{7, 1, alive, 9, 9}}, &actions));
+  EXPECT_TRUE(All<pool::SendHeirs>(actions).empty()) << "the first one counts";
+}
+
+TEST_F(PoolCoreTest, BoundsTheHeirsOfAJob) {
+  const ClientId driver = Driver(), dead = Worker(driver), late = Worker(driver);
+  Die(dead);
+  PoolCore::Actions actions;
+  for (std::uint32_t slot = 0; slot < limits::kHeirsMax + 10; ++slot)
+    EXPECT_TRUE(core_->NameHeirs(driver, dead, {{slot, 1, driver, slot, 2}}, &actions));
+  EXPECT_EQ(core_->Find(dead)->heirs.size(), limits::kHeirsMax);
+  Die(late);
+  EXPECT_TRUE(core_->NameHeirs(driver, late, {{1, 1, driver, 3, 2}}, &actions));
+  EXPECT_TRUE(core_->Find(late)->heirs.empty());
+}
+
 class SmallPoolCoreTest : public PoolCoreTest {
  protected:
   SmallPoolCoreTest() : PoolCoreTest(2) {}
@@ -308,6 +393,8 @@ TEST_F(PoolCoreTest, EndsEmptyAfterAnyOrderOfDeathsAndAnswers) {
         const auto [who, dead] = *at;
         owed.erase(at);
         if (alive.contains(who)) {
+          if (random.Below(2) == 0) core_->NameHeirs(who, dead, {{7, 1, who, 3, 2}}, &actions);
+          if (random.Below(4) != 0) core_->HeirsTold(who, dead, &actions);
           EXPECT_TRUE(core_->Acknowledge(who, dead, &actions));
         }
       }

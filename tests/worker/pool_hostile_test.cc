@@ -125,6 +125,8 @@ TEST_F(HostileBytes, NamesOfWhatIsNotTheirs) {
   ExpectCut(Kind::kBlocked, wire::Blocked{{}, 1, 0});  // a driver has no slot to give back
   TestClient living = Driver(pool_);
   ExpectCut(Kind::kGoneAck, wire::PeerName{{}, living.client(), 0});
+  ExpectCut(Kind::kHeirs, wire::PeerName{{}, living.client(), 0});
+  ExpectCut(Kind::kHeirsTold, wire::PeerName{{}, living.client(), 0});
   TestClient client = Driver(pool_);
   EXPECT_EQ(WhyRefused(client.Open(living.client(), 0)), Refusal::kGone) << "another job's memory";
   EXPECT_EQ(WhyRefused(client.Open(0xffffffff, 0xffffffff)), Refusal::kGone);

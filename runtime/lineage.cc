@@ -1,0 +1,169 @@
+// What a submitter keeps of tasks that have ended, because their values speak of something unfinished: docs/decisions/0011.
+// The record stays in its slot as long as the value does; the arguments' pins stay in the root's Extra.
+#include <algorithm>
+#include <limits>
+
+#include "base/check.h"
+#include "runtime/submitter.h"
+
+namespace sheaf::runtime {
+
+namespace {
+
+constexpr std::int64_t kFirstLookNanos = 10'000'000, kLookMaxNanos = 1'000'000'000;
+
+}  // namespace
+
+// Before ReadyLocked: what the task needed is known until then.
+void Submitter::RememberLocked(ObjectRoot* root, std::uint32_t made_by) {
+  if (remembered_count_ >= limits::kLineageMax) return;
+  if (remembered_.size() >= 2 * std::size_t{limits::kLineageMax})
+    std::erase_if(remembered_, [this](const Remembered& task) {
+      const ObjectRoot* old = slots_.RootOf(task.place.slot);
+      return HomeOf(*old).generation.load(std::memory_order_relaxed) != task.place.generation || !old->extra ||
+             old->extra->made_by != task.made_by;
+    });
+  Extra& extra = ExtraOf(root);
+  extra.made_by = made_by;
+  ++remembered_count_;
+  Remembered task;
+  task.place = Place(*root);
+  task.made_by = made_by;
+  task.shape = extra.shape;
+  task.cpus_milli = extra.cpus_milli;
+  task.number = ++remembered_ever_;
+  next_look_ = 0;
+  remembered_.push_back(std::move(task));
+}
+
+// False: it is gone.
+bool Submitter::TakeLocked(const Remembered& task, std::vector<Remembered>* taken) {
+  ObjectRoot* root = slots_.RootOf(task.place.slot);
+  if (root->phase != Phase::kReady || !root->extra || root->extra->made_by != task.made_by ||
+      HomeOf(*root).generation.load(std::memory_order_relaxed) != task.place.generation)
+    return false;
+  // Nobody holds the value but the task's own borrow, or a thread that dropped the last pin and waits for the lock.
+  const std::uint32_t nobody = root->extra->kept_by != 0 ? 1 : 0;
+  std::uint32_t refs = root->refs.load(std::memory_order_relaxed);
+  while (refs > nobody && !root->refs.compare_exchange_weak(refs, refs + 1, std::memory_order_relaxed)) {
+  }
+  if (refs <= nobody) {
+    ForgetLineageLocked(root);
+    return false;
+  }
+  taken->push_back(task);
+  taken->back().root = root;
+  taken->back().pin = Pin::Adopt(root);
+  return true;
+}
+
+std::vector<Remembered> Submitter::TakeRememberedLocked(std::uint32_t made_by) {
+  std::vector<Remembered> taken;
+  std::erase_if(remembered_, [&](const Remembered& task) {
+    if (task.made_by != made_by) return false;
+    TakeLocked(task, &taken);
+    return true;
+  });
+  // An object that several values speak of is made again by the first: whoever passed it on has ended later.
+  std::sort(taken.begin(), taken.end(), [](const Remembered& a, const Remembered& b) { return a.number < b.number; });
+  return taken;
+}
+
+std::vector<Remembered> Submitter::TakeRememberedLocked(std::int64_t now, std::size_t most) {
+  std::vector<Remembered> taken;
+  if (now < next_look_) return taken;
+  next_look_ = std::numeric_limits<std::int64_t>::max();
+  for (std::size_t left = remembered_.size(); left > 0 && taken.size() < most; --left) {
+    Remembered task = std::move(remembered_.front());
+    remembered_.pop_front();
+    if (task.look_at == 0) task.look_at = now + kFirstLookNanos;
+    if (task.look_at > now) {
+      next_look_ = std::min(next_look_, task.look_at);
+      remembered_.push_back(std::move(task));
+    } else {
+      TakeLocked(task, &taken);
+    }
+  }
+  if (taken.size() == most) next_look_ = 0;
+  return taken;
+}
+
+void Submitter::RememberAgainLocked(const Remembered& task, std::int64_t now) {
+  Remembered again = task;
+  again.root = nullptr;
+  Pin pin = std::move(again.pin);
+  again.waited = std::clamp(again.waited * 2, kFirstLookNanos, kLookMaxNanos);
+  again.look_at = now + again.waited;
+  next_look_ = std::min(next_look_, again.look_at);
+  remembered_.push_back(std::move(again));
+  DropLocked(std::move(pin));
+}
+
+void Submitter::ForgetLineageLocked(ObjectRoot* root) {
+  if (!root->extra || root->extra->made_by == 0) return;
+  root->extra->made_by = 0;
+  SHEAF_CHECK(remembered_count_ > 0);
+  --remembered_count_;
+  if (root->extra->kept_by != 0) return;
+  std::vector<Pin> holds;
+  holds.swap(root->extra->holds);
+  for (Pin& hold : holds) DropLocked(std::move(hold));
+  if (root->extra->private_error.empty()) GiveExtraLocked(root);
+}
+
+bool Submitter::DropLineageLocked() {
+  std::deque<Remembered> all;
+  all.swap(remembered_);
+  std::vector<Remembered> taken;
+  for (const Remembered& task : all) TakeLocked(task, &taken);
+  for (Remembered& task : taken) {
+    ForgetLineageLocked(task.root);
+    DropLocked(std::move(task.pin));
+  }
+  return !taken.empty();
+}
+
+store::OwnBlock Submitter::AllocateBlockLocked(std::uint64_t bytes) {
+  const store::OwnBlock block = parts_.heap->Allocate(bytes);
+  return block.data || !DropLineageLocked() ? block : parts_.heap->Allocate(bytes);
+}
+
+// The same record again, under a name of its own. It sees the same argument bytes: both runs hold them.
+RefCore Submitter::RunAgainLocked(const Remembered& task) {
+  const ObjectRoot& first = *task.root;
+  SHEAF_CHECK(first.retries > 0);
+  ObjectRoot* root = AllocateLocked();
+  root->refs.store(2, std::memory_order_relaxed);  // the caller's ref, and the task itself until it is done
+  root->retries = static_cast<std::int16_t>(first.retries - 1);
+  root->attempt = static_cast<std::uint16_t>(first.attempt + 1);
+  root->phase = Phase::kInline;
+  ++outstanding_;
+  store::TaskRecord& record = slots_.SlotOf(*root).task;
+  record = slots_.SlotOf(first).task;
+  record.attempt = root->attempt;
+  record.retries = static_cast<std::uint16_t>(root->retries);
+  if (first.extra) {
+    for (const Pin& hold : first.extra->holds) ExtraOf(root).holds.push_back(hold);
+    if (!first.extra->name.empty()) ExtraOf(root).name = first.extra->name;
+  }
+  if (task.cpus_milli != 0) {
+    ExtraOf(root).cpus_milli = task.cpus_milli;
+    ++shapes_[task.shape].wide[task.cpus_milli];
+  }
+  if (task.shape != 0) {
+    ExtraOf(root).shape = task.shape;
+    ++shapes_[task.shape].outstanding;
+  }
+  RefCore ref{Pin::Adopt(root), detail::kWhole};
+  if (pool_lost_) {
+    FailLocked(root, "PoolLostError", "the pool of this machine has ended; no task can be started any more");
+    return ref;
+  }
+  // By the urgent lane, as a retry: in lane 0 it might lie behind what waits for it, and what the record says of where its inputs
+  // were pushed may be true of another pair by now.
+  RequeueLocked(root);
+  PumpLocked();
+  return ref;
+}
+
+}  // namespace sheaf::runtime
