@@ -30,7 +30,7 @@ enum class Kind : std::uint32_t {
   kStop = 13,          // Header: drain and exit; needs no attach (same uid) -> kDone
   kDetach = 14,        // Header: orderly goodbye
   kAdmit = 15,         // Header, tail = ticket: a relay's far half asks whether it may serve -> kDone or kRefused
-  kParked = 16,        // Header, a relay's near half: nothing is away, its grant may go back, it claims nothing
+  kParked = 16,        // Parked, a relay's near half: nothing is away, its grant may go back, it claims nothing
   kAsks = 17,          // Header, a parked near half: tasks wait in its lanes
   kReleased = 18,      // Header, a relay's far half: its grant went back, it submits nothing
   kShape = 19,         // Shape, tail = text of needs (base/needs.h): the next shape of this client's tasks, from 1 on
@@ -167,6 +167,10 @@ struct HeirEntry {
   std::uint32_t heir_client, heir_slot, heir_generation;
 };
 inline constexpr std::size_t kHeirEntriesMax = 3000;  // in one message
+struct Parked {
+  Header header;
+  std::uint64_t bytes;  // of the job that lie on the other machine
+};
 struct Gone {
   Header header;
   std::uint32_t peer;

@@ -93,6 +93,7 @@ Context::Context(Attached&& attached)
     : client(attached.welcome.client),
       slots(attached.welcome.slots),
       cores(attached.welcome.cores),
+      budget_bytes(attached.welcome.budget_bytes),
       page(*reinterpret_cast<const wire::ControlPage*>(attached.page.Leak())),
       socket_(std::move(attached.socket)) {
   const wire::Welcome& welcome = attached.welcome;

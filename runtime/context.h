@@ -60,6 +60,7 @@ class Context {
 
   const std::uint32_t client;
   const std::uint32_t slots, cores;
+  const std::uint64_t budget_bytes;  // of the pool's store
   const wire::ControlPage& page;
   PoolSocket& socket() { return *socket_; }
   store::ControlHeader* control() { return control_; }

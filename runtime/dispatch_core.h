@@ -82,8 +82,9 @@ class DispatchCore {
 
   // For a task that is expected to take `cost`. If the best worker has no room the task waits for it: elsewhere it would only
   // wait for its inputs, in front of what could run.
-  Choice Choose(std::span<const Input> inputs, std::uint32_t cost, std::uint32_t milli = 0,
-                std::uint32_t shape = 0) const {
+  // `moves`: by pair, how long bringing the inputs' bytes there takes; empty: they are near everywhere.
+  Choice Choose(std::span<const Input> inputs, std::uint32_t cost, std::uint32_t milli = 0, std::uint32_t shape = 0,
+                std::span<const std::int64_t> moves = {}) const {
     std::int64_t ready = clock_;
     for (const Input& input : inputs) ready = std::max(ready, std::min(input.ready, clock_ + kAheadMax));
     Choice best;
@@ -91,7 +92,8 @@ class DispatchCore {
     for (int i = 0; i < size(); ++i) {
       const Pair& pair = pairs_[static_cast<std::size_t>(i)];
       if (!pair.open || pair.paused || pair.blocked || milli > pair.widest || shape != pair.shape) continue;
-      const std::int64_t free = FreeAt(pair), start = std::max(ready, free);
+      const std::int64_t free = FreeAt(pair);
+      const std::int64_t start = std::max(ready, free) + (moves.empty() ? 0 : moves[static_cast<std::size_t>(i)]);
       const std::int64_t penalty = free <= ready ? kFarNanosOfIdle : kFarNanos;
       std::int64_t score = start;
       for (const Input& input : inputs) score += input.pair != kNone && input.pair != i ? penalty : 0;
@@ -104,15 +106,23 @@ class DispatchCore {
     if (best.pair != kNone && !HasRoom(pairs_[static_cast<std::size_t>(best.pair)], cost)) return {};
     return best;
   }
-  // For a task whose inputs are there, on an urgent lane: these are never taken back, so who is stuck gets none.
+  // For a task whose inputs are there, on an urgent lane: these are never taken back, so who is stuck gets none. `late`: how much earlier
+  // it would start elsewhere, if its inputs' bytes were there.
   template <class HasPlace>
-  int ChooseUrgent(HasPlace has_place) const {
+  int ChooseUrgent(HasPlace has_place, std::span<const std::int64_t> moves = {}, std::int64_t* late = nullptr) const {
     int best = kNone;
+    std::int64_t best_start = 0, earliest = std::numeric_limits<std::int64_t>::max();
     for (int i = 0; i < size(); ++i) {
       const Pair& pair = pairs_[static_cast<std::size_t>(i)];
       if (!pair.open || pair.blocked || !has_place(i)) continue;
-      if (best == kNone || FreeAt(pair) < FreeAt(pairs_[static_cast<std::size_t>(best)])) best = i;
+      const std::int64_t free = FreeAt(pair);
+      earliest = std::min(earliest, free);
+      const std::int64_t start = free + (moves.empty() ? 0 : moves[static_cast<std::size_t>(i)]);
+      if (best != kNone && start >= best_start) continue;
+      best = i;
+      best_start = start;
     }
+    if (late) *late = best == kNone ? 0 : best_start - earliest;
     return best;
   }
 

@@ -54,6 +54,7 @@ void Submitter::OpenPairLocked(const wire::OpenPair& message, store::Peer* peer)
   core_.Open(static_cast<int>(message.own_region), message.places, message.cpus_milli, message.shape);
   entry.store(opened, std::memory_order_release);
   active_.push_back(&pair);
+  relays_ += pair.places > 0 ? 1 : 0;
   PumpLocked();
 }
 
@@ -77,7 +78,13 @@ DispatchCore::Choice Submitter::ChooseLocked(const ObjectRoot& root, std::uint32
       if (++count == kLooks) break;
     }
   }
-  return core_.Choose({inputs.data(), count}, cost, root.extra ? root.extra->cpus_milli : 0, ShapeOf(root));
+  const std::span<const DispatchCore::Input> named{inputs.data(), count};
+  const std::uint32_t milli = root.extra ? root.extra->cpus_milli : 0;
+  if (relays_ > 0 && root.extra && active_.size() > 1) {
+    Moves moves;
+    if (MovesLocked(root, &moves)) return core_.Choose(named, cost, milli, ShapeOf(root), moves);
+  }
+  return core_.Choose(named, cost, milli, ShapeOf(root));
 }
 
 // Before the first push only: from then on a worker may be reading the record.
@@ -132,6 +139,7 @@ void Submitter::PushLocked(int index, int lane_index, ObjectRoot* root, std::int
   const std::uint32_t position = lane.tail++;
   lane.slots[position % depth] = root->slot;
   lane.costs[position % depth] = cost;
+  if (pair.places > 0) NoteInputsThereLocked(pair, *root);
   root->phase = Phase::kPushed;
   root->pair.store(static_cast<std::uint8_t>(index), std::memory_order_relaxed);
   HomeWord home{HomeKind::kBound};
@@ -295,12 +303,20 @@ void Submitter::PushRequeueLocked() {
     if (!root) continue;
     int best = DispatchCore::kNone;
     if (!MustWaitForRoomLocked(*root) && InputsReadyLocked(*root)) {
-      best = core_.ChooseUrgent([&](int pair) {
+      const auto has_place = [&](int pair) {
         const Lane& urgent = PairAt(pair).lanes[1];
         if (ShapeOf(*root) != PairAt(pair).shape) return false;
         if (root->extra && root->extra->cpus_milli > PairAt(pair).widest) return false;
         return urgent.tail - urgent.head < limits::kUrgentDepth;
-      });
+      };
+      Moves moves;
+      if (relays_ > 0 && root->extra && MovesLocked(*root, &moves)) {
+        std::int64_t late = 0;
+        best = core_.ChooseUrgent(has_place, moves, &late);
+        if (best != DispatchCore::kNone) NoteLateLocked(*root, late);
+      } else {
+        best = core_.ChooseUrgent(has_place);
+      }
     }
     if (best == DispatchCore::kNone) {
       later.push_back(place);

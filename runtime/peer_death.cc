@@ -51,6 +51,7 @@ void Submitter::PeerGoneLocked(std::uint32_t client, int status) {
     for (std::size_t k = 0; k < lost.size(); ++k) RetryLocked(*pair, lost[k], lost_begun[k], status);
     core_.Close(i);
     std::erase(active_, pair);
+    relays_ -= pair->places > 0 ? 1 : 0;
     std::vector<Pin> holds;
     holds.swap(pair->recall_holds);
     for (Pin& hold : holds) DropLocked(std::move(hold));

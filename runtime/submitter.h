@@ -15,6 +15,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/check.h"
@@ -57,6 +58,8 @@ struct OutPair {
   std::uint32_t widest = 0;  // thousandths of a CPU that a task may ask for
   std::uint32_t places = 0;  // more than 0: a relay, whose tasks end in any order
   std::uint32_t shape = 0;   // of the tasks that it runs
+  // A relay: large objects that were sent there or made there, by slot and generation, and when last (locality.cc).
+  std::unordered_map<std::uint64_t, std::int64_t> there;
 };
 
 // A place in a queue. A task run inline leaves its place behind; the generation says that the slot has moved on.
@@ -211,6 +214,13 @@ class Submitter {
   void StoreArgumentsLocked(ObjectRoot* root, store::TaskRecord& record, detail::Encoder& arguments);
   DispatchCore::Choice ChooseLocked(const ObjectRoot& root, std::uint32_t cost) const;
   bool TryPushLocked(ObjectRoot* root, std::uint32_t function);
+  // Where the bytes of inputs lie, and what bringing them elsewhere takes (locality.cc).
+  using Moves = std::array<std::int64_t, limits::kPairsMax>;
+  bool MovesLocked(const ObjectRoot& root, Moves* moves) const;  // false: nothing large, or all is near
+  std::uint64_t BytesLocked(const ObjectRoot& input) const;
+  void NoteInputsThereLocked(OutPair& pair, const ObjectRoot& root);
+  void NoteThereLocked(OutPair& pair, const ObjectRoot& object);
+  void NoteLateLocked(const ObjectRoot& root, std::int64_t late);
   void SayWhereInputsAreLocked(const ObjectRoot& root);
   void PushLocked(int pair, int lane, ObjectRoot* root, std::int64_t start, std::uint32_t cost);
   void FlushBellLocked(OutPair& pair);
@@ -273,6 +283,9 @@ class Submitter {
   // By own region. Never freed: a thread may still look at a pair that has just closed.
   std::array<std::atomic<OutPair*>, limits::kPairsMax> pairs_{};
   std::vector<OutPair*> active_;
+  std::uint32_t relays_ = 0;  // among them
+  // Of large objects, by slot and generation: how long tasks have waited to stay where their bytes are (locality.cc).
+  std::unordered_map<std::uint64_t, std::int64_t> waited_;
   std::vector<ShapeQueue> shapes_;   // never moved: there is room for kShapesMax from the start
   std::vector<QueuedTask> requeue_;  // taken back or to be retried: pushed once their inputs are there
   std::map<std::uint32_t, std::vector<Pin>> lent_by_dead_;  // until kForgotten: others may still read it

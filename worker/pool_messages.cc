@@ -174,7 +174,12 @@ std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes
       if (fits) message.body = AdmitMessage{{reinterpret_cast<const char*>(tail.data()), tail.size()}};
       break;
     }
-    case Kind::kParked:
+    case Kind::kParked: {
+      wire::Parked parked;
+      fits = Read(bytes, false, &parked);
+      if (fits) message.body = ParkedMessage{parked.bytes};
+      break;
+    }
     case Kind::kAsks:
     case Kind::kReleased:
     case Kind::kAttached:
@@ -182,7 +187,6 @@ std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes
     case Kind::kStop:
     case Kind::kDetach:
       fits = bytes.size() == sizeof(Header);
-      if (header.kind == Kind::kParked) message.body = ParkedMessage{};
       if (header.kind == Kind::kAsks) message.body = AsksMessage{};
       if (header.kind == Kind::kReleased) message.body = ReleasedMessage{};
       if (header.kind == Kind::kAttached) message.body = AttachedMessage{};

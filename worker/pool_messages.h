@@ -71,7 +71,9 @@ struct StartCallMessage {
 struct AdmitMessage {
   std::string ticket;
 };
-struct ParkedMessage {};
+struct ParkedMessage {
+  std::uint64_t bytes = 0;
+};
 struct AsksMessage {};
 struct ReleasedMessage {};
 struct StatusMessage {};

@@ -22,16 +22,22 @@ void PoolServer::ParkRelay(const Relay& relay) {
   if (to) Send(*to, Kind::kPark, 0, wire::Bare{});
 }
 
-bool PoolServer::Parked(Connection& connection, bool asks) {
+bool PoolServer::Parked(Connection& connection, std::uint64_t bytes_there) {
+  return OfNearHalf(connection, [&](Relay& relay) {
+    relay.parked_since = now_;
+    relay.bytes_there = bytes_there;
+  });
+}
+
+bool PoolServer::Asks(Connection& connection) {
+  return OfNearHalf(connection, [](Relay& relay) { relay.asks = relay.parked_since != INT64_MAX; });
+}
+
+bool PoolServer::OfNearHalf(const Connection& connection, const std::function<void(Relay&)>& f) {
   const auto spawn = spawns_.find(connection.spawn);
   if (spawn == spawns_.end() || spawn->second.kind != Spawn::Kind::kNear) return false;
   const auto relay = relays_.find(spawn->second.grant);
-  if (relay == relays_.end() || relay->second.leaving) return true;
-  if (asks) {
-    relay->second.asks = relay->second.parked_since != INT64_MAX;
-  } else {
-    relay->second.parked_since = now_;
-  }
+  if (relay != relays_.end() && !relay->second.leaving) f(relay->second);
   return true;
 }
 

@@ -301,10 +301,10 @@ scheduler::PoolReport PoolServer::Report() const {
       want.cpus_milli = leases_->Width({id, shape});
       want.resources = job.shapes[shape].resources;
       want.labels = job.shapes[shape].labels;
-      // Where a parked relay leads to is as good as where the arguments are.
+      // A parked relay that leads nowhere near the arguments is better than none.
       for (const auto& [grant, relay] : relays_)
         if (relay.grant.job == number && relay.parked_since != INT64_MAX && !relay.leaving)
-          want.bytes.emplace_back(relay.grant.lender, 1);
+          want.bytes.emplace_back(relay.grant.lender, relay.bytes_there + 1);
       report.wants.push_back(std::move(want));
     }
   }

@@ -157,8 +157,9 @@ class PoolServer {
     std::uint32_t spawn = 0;
     ClientId client = 0;  // 0: it does not stand yet
     bool leaving = false;
-    Now parked_since = INT64_MAX;  // the grant went back; the process stays for the next one
-    bool asks = false;             // parked, and tasks wait in its lanes
+    Now parked_since = INT64_MAX;   // the grant went back; the process stays for the next one
+    bool asks = false;              // parked, and tasks wait in its lanes
+    std::uint64_t bytes_there = 0;  // of the job, on the other machine, when it was parked
   };
   struct FirstSet {
     Fd control, slab, arena;
@@ -248,7 +249,9 @@ class PoolServer {
   bool SpawnRelay(Spawn entry, const JobDescription& description, const int (&fds)[3]);
   void LeaveRelay(Relay& relay);
   void ParkRelay(const Relay& relay);
-  bool Parked(Connection& connection, bool asks);
+  bool Parked(Connection& connection, std::uint64_t bytes_there);
+  bool Asks(Connection& connection);
+  bool OfNearHalf(const Connection& connection, const std::function<void(Relay&)>& f);
   bool Released(Connection& connection);
   bool RenewParked(const Neighbours::Granted& granted);
   std::uint32_t AskedByParked(std::uint64_t number) const;

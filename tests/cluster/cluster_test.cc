@@ -115,6 +115,26 @@ TEST_F(ClusterTest, SendsTasksToTheMachineThatHasWhatTheyNeed) {
   EXPECT_THROW(sheaf::Task<Supervisor>({.labels = {{"where", "c"}}}).Remote().Get(), sheaf::InfeasibleError);
 }
 
+int LookAt(const Array<float>& in) {
+  usleep(5'000);
+  return in.span()[0] == 0 ? getppid() : 0;
+}
+
+TEST_F(ClusterTest, TasksStayOnTheMachineThatHasTheirBytes) {
+  std::vector<ObjectRef<Array<float>>> batches;
+  for (int i = 0; i < 12; ++i) batches.push_back(sheaf::Put(Ramp(4 << 20)));
+  std::set<std::pair<std::size_t, int>> sent;
+  for (std::size_t round = 0; round < 10; ++round) {
+    std::vector<std::pair<std::size_t, ObjectRef<int>>> where;
+    for (std::size_t i = 0; i < batches.size(); ++i) {
+      const std::size_t batch = (i + round * (round + 1) / 2) % batches.size();  // in another order each time
+      where.emplace_back(batch, Remote<LookAt>(batches[batch]));
+    }
+    for (const auto& [batch, machine] : where) sent.emplace(batch, machine.Get());
+  }
+  EXPECT_LE(sent.size(), 19u) << "of 24";
+}
+
 int SupervisorOfChild(int) { return sheaf::Task<Supervisor>({.resources = {{"gpu", 1}}}).Remote().Get(); }
 
 TEST_F(ClusterTest, SendsChildrenOnToTheMachineThatHasWhatTheyNeed) {

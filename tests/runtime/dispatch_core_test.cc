@@ -228,5 +228,35 @@ TEST(DispatchCoreDeathTest, AbortsWhenMoreIsConsumedThanWasPushed) {
   EXPECT_DEATH(core.OnConsumed(0, 1, kCost, 0), "in_flight");
 }
 
+// ---- relays, and where bytes lie ----------------------------------------------------------------------------------
+
+TEST(DispatchCore, StaysWhereTheBytesAreUntilWaitingTakesLongerThanMovingThem) {
+  DispatchCore core;
+  core.Open(0, 1);
+  core.Open(1, 1);
+  const std::vector<std::int64_t> moves = {15 * kMillisecond, 0};
+  int there = 0, elsewhere = 0;
+  for (int i = 0; i < 3; ++i) {
+    const auto choice = core.Choose({}, 10 * kMillisecond, 0, 0, moves);
+    ASSERT_NE(choice.pair, DispatchCore::kNone);
+    core.OnPushed(choice.pair, choice.start, 10 * kMillisecond, 0);
+    ++(choice.pair == 1 ? there : elsewhere);
+  }
+  EXPECT_EQ(there, 2) << "the second waits 10 ms, the third would wait 20";
+  EXPECT_EQ(elsewhere, 1);
+}
+
+TEST(DispatchCore, WaitsForAWorkerHereRatherThanSendLargeInputsAway) {
+  DispatchCore core;
+  core.Open(0);
+  core.Open(1, 4);
+  const std::vector<std::int64_t> moves = {0, 500 * kMillisecond};
+  for (int i = 0; i < 10; ++i) {
+    const auto choice = core.Choose({}, kMillisecond, 0, 0, moves);
+    EXPECT_NE(choice.pair, 1);
+    if (choice.pair == 0) core.OnPushed(0, choice.start, kMillisecond, 0);
+  }
+}
+
 }  // namespace
 }  // namespace sheaf::runtime

@@ -10,7 +10,7 @@
 //   kLimits     near  Limit...                          of the driver; follows kParts
 //   kNeed n     far                                     it is not here, send it: 0 the executable, else the n-th part
 //   kProgram n  near  its bytes                         named by the hash in Hello, or in Part
-//   kWelcome    far   text: the machine's name          the twin of the job stands: begin
+//   kWelcome n  far   text: the machine's name          the twin of the job stands: begin; n: bytes of the pool's store
 //   kRefused    far   text: why                         the last frame
 //   kStart      near  Start, Form                       OnWorkerStart
 //   kValue n    both  Form                              the value of object n

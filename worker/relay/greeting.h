@@ -34,8 +34,12 @@ struct Parcel {
   std::vector<SoftLimit> limits;
 };
 Parcel Pack(const std::string& identity, const std::vector<std::string>& arguments);
-// The other machine's name, once the job's twin stands there.
-std::string Greet(Stream& stream, const std::string& ticket, Parcel parcel);
+struct Host {
+  std::string name;
+  std::uint64_t store_bytes = 0;  // of its pool
+};
+// The other machine, once the job's twin stands there.
+Host Greet(Stream& stream, const std::string& ticket, Parcel parcel);
 
 // ---- far
 

@@ -137,8 +137,8 @@ std::vector<Names::Name> Names::Forget(std::int64_t now, std::size_t most) {
       if (row.sweep >= row.entries.size()) row.sweep = 0;
       Entry& entry = row.entries[row.sweep];
       if (!entry.alive || !entry.settled || entry.forgotten) continue;
-      const bool too_many = bytes > kBytesMax || alive_ - over.size() > kNamesMax;
-      std::int64_t idle = too_many ? kBusyNanos : bytes > kBytesFew ? kFullNanos : kIdleNanos;
+      const bool too_many = bytes > bytes_max_ || alive_ - over.size() > kNamesMax;
+      std::int64_t idle = too_many ? kBusyNanos : bytes > bytes_max_ / 2 ? kFullNanos : kIdleNanos;
       if (entry.result) idle = std::min(idle, kResultNanos);
       if (now - entry.used < idle) continue;
       entry.forgotten = true;

@@ -24,7 +24,13 @@ class Names {
  public:
   using Name = std::uint64_t;
 
-  explicit Names(bool near) : near_(near) {}
+  // `store_bytes`: of the other pool, which may be kept in part; 0: not known.
+  explicit Names(bool near, std::uint64_t store_bytes = 0)
+      : near_(near), bytes_max_(std::max(kBytesMin, store_bytes / 8)) {}
+  std::uint64_t bytes() const {
+    std::lock_guard lock(mutex_);
+    return bytes_;
+  }
 
   // `result`: of a task. Nobody may ever speak of it again: it is kept for a moment only, unless it is spoken of.
   Name BindNext(const detail::ObjectId& id, detail::RefCore ref, std::int64_t now, bool result = false);
@@ -44,7 +50,7 @@ class Names {
   // How long what nobody speaks of is kept: the less, the more there is.
   static constexpr std::int64_t kIdleNanos = 5'000'000'000, kFullNanos = 1'000'000'000, kBusyNanos = 100'000'000,
                                 kResultNanos = 500'000'000;
-  static constexpr std::uint64_t kBytesMax = 256 << 20, kBytesFew = 64 << 20;
+  static constexpr std::uint64_t kBytesMin = 256 << 20;
   static constexpr std::size_t kNamesMax = 16'384, kAheadMax = 1 << 20;
   struct Entry {
     detail::ObjectId id;
@@ -85,6 +91,7 @@ class Names {
   void Unname(const Entry& entry, Name name);
 
   const bool near_;
+  const std::uint64_t bytes_max_;
   mutable std::mutex mutex_;
   Row rows_[2];
   Name given_ = 0;

@@ -121,7 +121,7 @@ void SendNeeded(Stream& stream, std::uint64_t number, const Parcel& parcel) {
 
 }  // namespace
 
-std::string Greet(Stream& stream, const std::string& ticket, Parcel parcel) {
+Host Greet(Stream& stream, const std::string& ticket, Parcel parcel) {
   Hello& hello = parcel.hello;
   hello.ticket_bytes = static_cast<std::uint32_t>(ticket.size());
   SendFrame(stream, Kind::kHello, 0,
@@ -141,7 +141,7 @@ std::string Greet(Stream& stream, const std::string& ticket, Parcel parcel) {
         SendNeeded(stream, head.number, parcel);
         break;
       case Kind::kWelcome:
-        return ReadText(stream, head);
+        return {ReadText(stream, head), head.number};
       default:
         Fail("the other pool answered out of turn");
     }

@@ -27,13 +27,14 @@ constexpr std::size_t kFewAway = 2;
 
 }  // namespace
 
-NearHalf::NearHalf(runtime::Context& context, Stream& stream, std::string machine, std::uint32_t cpus_milli,
+NearHalf::NearHalf(runtime::Context& context, Stream& stream, const Host& host, std::uint32_t cpus_milli,
                    std::uint32_t places, TransferDesk& desk, std::string pki)
     : Executor(context, true),
       stream_(stream),
-      machine_(std::move(machine)),
+      machine_(host.name),
       cpus_milli_(cpus_milli),
       places_(std::max(places, 1u)),
+      names_(true, host.store_bytes),
       offers_(context, desk),
       fetcher_(context, desk, std::move(pki)) {}
 
@@ -306,7 +307,9 @@ void NearHalf::ParkIfIdle() {
   parked_.store(true, std::memory_order_release);
   out_.Bare(Kind::kPark, 0);
   if (!out_.Flush(stream_)) End("it cannot be written to");
-  context_.socket().Send(wire::Bare{}, wire::Kind::kParked);
+  wire::Parked parked{};
+  parked.bytes = names_.bytes();
+  context_.socket().Send(parked, wire::Kind::kParked);
 }
 
 void NearHalf::Renew(std::string ticket) {

@@ -21,6 +21,7 @@
 
 #include "worker/executor.h"
 #include "worker/relay/form.h"
+#include "worker/relay/greeting.h"
 #include "worker/relay/names.h"
 
 namespace sheaf::relay {
@@ -29,10 +30,10 @@ inline constexpr int kExitStreamOver = 72;
 
 class NearHalf final : public worker::Executor {
  public:
-  // `machine`: the other's name, for what its workers print. `cpus_milli`: what the grant counts for each task.
+  // `host`: the other machine; its name stands before what its workers print. `cpus_milli`: what the grant counts for each task.
   // `places`: how many tasks the grant lets run at once. `desk`, `pki`: for values that travel beside the stream.
-  NearHalf(runtime::Context& context, Stream& stream, std::string machine, std::uint32_t cpus_milli,
-           std::uint32_t places, TransferDesk& desk, std::string pki);
+  NearHalf(runtime::Context& context, Stream& stream, const Host& host, std::uint32_t cpus_milli, std::uint32_t places,
+           TransferDesk& desk, std::string pki);
 
   void ReadLoop();  // the reader's thread; ends the process when the stream is over
 
@@ -95,7 +96,7 @@ class NearHalf final : public worker::Executor {
   Stream& stream_;
   const std::string machine_;
   const std::uint32_t cpus_milli_, places_;
-  Names names_{true};
+  Names names_;
   Outgoing out_;
   Offers offers_;
   Fetcher fetcher_;

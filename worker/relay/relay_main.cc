@@ -70,12 +70,12 @@ int RunNear(const std::vector<std::string>& arguments) {
   if (!transport) Fail(why);
   if (!pki.empty() && peer != lender) Fail("at " + address + " pool " + peer + " answers, not " + lender);
   Stream stream(std::move(transport));
-  const std::string machine = Greet(stream, ticket, parcel);
+  const Host host = Greet(stream, ticket, parcel);
   try {
     auto context = runtime::Context::Attach(runtime::UniqueFd(wire::kWorkerSocketFd), wire::Role::kRelay, spawn);
     runtime::SetCurrentContext(context.get());
     TransferDesk desk(transfers);
-    NearHalf half(*context, stream, machine, NumberIn(milli), NumberIn(places), desk, pki);
+    NearHalf half(*context, stream, host, NumberIn(milli), NumberIn(places), desk, pki);
     context->Start();
     std::thread([&half] { half.ReadLoop(); }).detach();
     const int code = half.Run();
@@ -117,7 +117,7 @@ int RunFar() {
     FarHalf half(*context, stream, desk, pki, peer, guest.needs, *guest.place);
     context->Start();
     guest.awake.reset();
-    SendFrame(stream, Kind::kWelcome, 0, MachineName());
+    SendFrame(stream, Kind::kWelcome, context->budget_bytes, MachineName());
     std::thread([&half] { half.ReadLoop(); }).detach();
     std::thread([&half, reading = out[0], complaints = err[0]] { half.OutputLoop(reading, complaints); }).detach();
     return half.Run();

@@ -7,7 +7,7 @@ namespace sheaf::relay {
 // cpus_milli, the four words of the job's build id in hex, the directory of the pool's credentials (empty: the stream stays on
 // this machine, in the clear) and the other pool's id, a line each. The far half gets the directory alone.
 inline constexpr char kRelayEnvironment[] = "SHEAF_RELAY";
-inline constexpr int kExitCannotTravel = 75;  // of a near half: the job lacks what it should bring
+inline constexpr int kExitCannotTravel = 75;                      // of a near half: the job lacks what it should bring
 inline constexpr char kSpawnEnvironment[] = "SHEAF_RELAY_SPAWN";  // not a worker's: nobody takes this process over
 inline constexpr int kRelayFd = 4;  // near: the job's executable; far: the accepted connection; transfers: the listener
 

@@ -1,0 +1,118 @@
+// Where the bytes of a task's inputs lie. What a machine was sent, or has made, stays there for a while (worker/relay/names.h): a task
+// that needs it starts there sooner than where it would have to be sent first. An estimate: who is wrong sends it once more.
+//
+// An object that tasks wait for again and again, while other machines are idle, moves once they have waited as long as the move takes
+// (the rent-or-buy rule: Karlin, Manasse, Rudolph and Sleator, "Competitive snoopy caching", Algorithmica 3, 1988: at most twice the
+// cost of knowing beforehand).
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/clock.h"
+#include "runtime/submitter.h"
+
+namespace sheaf::runtime {
+
+using store::HomeWord;
+
+namespace {
+
+constexpr std::uint64_t kLargeBytes = 256 * 1024;  // below it the time of a move is that of any message
+constexpr std::int64_t kNanosPerByte = 1;          // a link of 8 Gbit/s
+constexpr std::int64_t kThereNanos = 4'000'000'000;
+constexpr std::size_t kMarksLooked = 64, kThereMax = 4096, kLooks = 8;
+
+std::uint64_t KeyOf(std::uint32_t slot, std::uint32_t generation) { return std::uint64_t{slot} << 32 | generation; }
+
+}  // namespace
+
+// What its value takes: the payload and the blocks that it names. 0: not known yet.
+std::uint64_t Submitter::BytesLocked(const ObjectRoot& input) const {
+  const store::HomeSlot& home = HomeOf(input);
+  const HomeWord word = HomeWord::Unpack(home.word.load(std::memory_order_relaxed));
+  if (word.kind != store::HomeKind::kValue || (word.flags & store::kFlagError)) return 0;
+  std::span<const std::byte> payload{home.payload, std::min<std::uint32_t>(home.size, limits::kPayloadInline)};
+  std::uint64_t bytes = 0;
+  if (word.flags & store::kFlagBlockPayload) {
+    store::BlockRecord named{};
+    if (payload.size() < sizeof named) return 0;
+    std::memcpy(&named, payload.data(), sizeof named);
+    bytes = named.size;
+    const std::byte* at = word.flags & store::kFlagMarked ? parts_.peers->Resolve(named.loc, named.size) : nullptr;
+    if (!at) return bytes;
+    payload = {at, named.size};
+  }
+  std::span<const std::byte> marks;
+  if (!(word.flags & store::kFlagMarked) || !detail::SplitMarks(&payload, &marks)) return bytes;
+  const std::size_t count = std::min(marks.size() / sizeof(std::uint32_t), kMarksLooked);
+  for (std::size_t i = 0; i < count; ++i) {
+    std::uint32_t mark = 0;
+    std::memcpy(&mark, marks.data() + i * sizeof mark, sizeof mark);
+    store::BlockRecord named{};
+    if ((mark & detail::Encoder::kMarkRef) || mark + sizeof named > payload.size()) continue;
+    std::memcpy(&named, payload.data() + mark, sizeof named);
+    bytes += named.size;
+  }
+  return bytes;
+}
+
+bool Submitter::MovesLocked(const ObjectRoot& root, Moves* moves) const {
+  bool any = false;
+  std::size_t looks = 0;
+  for (const Pin& hold : root.extra->holds) {
+    if (hold.get()->kind != kObjectRoot) continue;
+    if (++looks > kLooks) break;
+    const auto& input = *static_cast<const ObjectRoot*>(hold.get());
+    const std::uint64_t bytes = BytesLocked(input);
+    if (bytes < kLargeBytes) continue;
+    if (!std::exchange(any, true)) moves->fill(0);
+    const std::uint64_t key = KeyOf(input.slot, HomeOf(input).generation.load(std::memory_order_relaxed));
+    const auto waited = waited_.find(key);
+    const std::int64_t move = std::max<std::int64_t>(
+        static_cast<std::int64_t>(bytes) * kNanosPerByte - (waited == waited_.end() ? 0 : waited->second), 0);
+    for (std::size_t i = 0; i < static_cast<std::size_t>(core_.size()); ++i) {
+      const OutPair* pair = pairs_[i].load(std::memory_order_relaxed);
+      if (!pair || !pair->in_use || pair->places == 0) continue;
+      const auto found = pair->there.find(key);
+      if (found != pair->there.end() && core_.clock() - found->second < kThereNanos) continue;
+      (*moves)[i] += move;
+    }
+  }
+  return any;
+}
+
+void Submitter::NoteInputsThereLocked(OutPair& pair, const ObjectRoot& root) {
+  if (!root.extra) return;
+  std::size_t looks = 0;
+  for (const Pin& hold : root.extra->holds) {
+    if (hold.get()->kind != kObjectRoot) continue;
+    if (++looks > kLooks) break;
+    NoteThereLocked(pair, *static_cast<const ObjectRoot*>(hold.get()));
+  }
+}
+
+void Submitter::NoteThereLocked(OutPair& pair, const ObjectRoot& object) {
+  if (BytesLocked(object) < kLargeBytes) return;
+  const std::int64_t now = NowNanos();
+  if (pair.there.size() >= kThereMax)
+    std::erase_if(pair.there, [now](const auto& entry) { return now - entry.second >= kThereNanos; });
+  const std::uint64_t key = KeyOf(object.slot, HomeOf(object).generation.load(std::memory_order_relaxed));
+  if (pair.there.size() >= kThereMax) return;
+  if (std::exchange(pair.there[key], now) == 0) waited_.erase(key);
+}
+
+// A task stays with the bytes of its inputs, and could start so much earlier elsewhere, where somebody is idle.
+void Submitter::NoteLateLocked(const ObjectRoot& root, std::int64_t late) {
+  if (late <= 0) return;
+  if (waited_.size() >= kThereMax) waited_.clear();
+  std::size_t looks = 0;
+  for (const Pin& hold : root.extra->holds) {
+    if (hold.get()->kind != kObjectRoot) continue;
+    if (++looks > kLooks) break;
+    const auto& input = *static_cast<const ObjectRoot*>(hold.get());
+    if (BytesLocked(input) < kLargeBytes) continue;
+    waited_[KeyOf(input.slot, HomeOf(input).generation.load(std::memory_order_relaxed))] += late;
+  }
+}
+
+}  // namespace sheaf::runtime
