@@ -175,6 +175,19 @@ class DispatchCore {
     });
   }
 
+  // Whether a task would begin there now; and whether anybody runs one, and so will be free without our doing. Of a relay only its
+  // own machine knows.
+  bool IsFree(int pair) const {
+    const Pair& at = pairs_[static_cast<std::size_t>(pair)];
+    if (!at.open || at.blocked) return false;
+    return at.places > 0 ? at.in_flight < at.places : at.in_flight == 0 || at.starved;
+  }
+  bool AnyRuns(std::uint32_t shape) const {
+    return std::any_of(pairs_.begin(), pairs_.end(), [shape](const Pair& at) {
+      return at.open && at.shape == shape && !at.blocked && !at.starved && at.places == 0 && at.in_flight > 0;
+    });
+  }
+
   // How many workers are worth having for `outstanding` unfinished tasks.
   static std::uint32_t Want(std::uint64_t outstanding, std::uint32_t slots) {
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(outstanding, slots));

@@ -296,14 +296,24 @@ ObjectRoot* Submitter::RunnableLocked() {
 }
 
 // Urgent lanes take only what can run at once, so that nothing in them ever waits for what is behind it.
+//
+// What takes long, or was never measured, waits for somebody who is free, as it could not be taken back from who is not. Not for ever: a
+// task that runs may wait for this one in ways that nobody sees.
 void Submitter::PushRequeueLocked() {
+  constexpr std::int64_t kHoldNanos = 5'000'000'000;
   std::vector<QueuedTask> later;
+  bool held = false;
   for (const QueuedTask& place : requeue_) {
     ObjectRoot* root = Waiting(place);
     if (!root) continue;
     int best = DispatchCore::kNone;
     if (!MustWaitForRoomLocked(*root) && InputsReadyLocked(*root)) {
+      const bool is_long = core_.CostOf(slots_.SlotOf(*root).task.function) >= DispatchCore::kUnknownNanos;
+      const bool wait_for_free =
+          is_long && core_.AnyRuns(ShapeOf(*root)) && (held_since_ == 0 || core_.clock() - held_since_ < kHoldNanos);
+      held |= wait_for_free;
       const auto has_place = [&](int pair) {
+        if (wait_for_free && !core_.IsFree(pair)) return false;
         const Lane& urgent = PairAt(pair).lanes[1];
         if (ShapeOf(*root) != PairAt(pair).shape) return false;
         if (root->extra && root->extra->cpus_milli > PairAt(pair).widest) return false;
@@ -327,6 +337,11 @@ void Submitter::PushRequeueLocked() {
     PushLocked(best, 1, root, core_.clock(), cost);
   }
   requeue_.swap(later);
+  if (!held || requeue_.empty()) {
+    held_since_ = 0;
+  } else if (held_since_ == 0) {
+    held_since_ = core_.clock();
+  }
 }
 
 void Submitter::RecallLocked(int index) {

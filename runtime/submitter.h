@@ -288,6 +288,7 @@ class Submitter {
   std::unordered_map<std::uint64_t, std::int64_t> waited_;
   std::vector<ShapeQueue> shapes_;   // never moved: there is room for kShapesMax from the start
   std::vector<QueuedTask> requeue_;  // taken back or to be retried: pushed once their inputs are there
+  std::int64_t held_since_ = 0;      // since when some of them wait for a free worker; 0: none does
   std::map<std::uint32_t, std::vector<Pin>> lent_by_dead_;  // until kForgotten: others may still read it
   std::deque<Remembered> remembered_;                       // some of them gone meanwhile
   std::int64_t next_look_ = 0;                              // no earlier than this is one of them due

@@ -2,8 +2,11 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <mutex>
 #include <numeric>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -52,6 +55,14 @@ int Fan(int n) {
   int total = 0;
   for (auto& ref : refs) total += ref.Get();
   return total;
+}
+
+// Begins, says so, and ends when its gate is open, but never soon: a long task.
+void BehindAGate(const std::string& folder, int number) {
+  std::ofstream(folder + "/begun" + std::to_string(number)).close();
+  do {
+    usleep(5'000);
+  } while (access((folder + "/gate" + std::to_string(number)).c_str(), F_OK) != 0);
 }
 
 std::vector<int> SlowPids(std::vector<int> pids) {
@@ -179,6 +190,30 @@ TEST_F(TaskTest, CompletionsHandOutEveryResultThoughOthersPumpToo) {
     other.join();
     EXPECT_EQ(seen, 300);
   }
+}
+
+TEST_F(TaskTest, LongTasksDoNotQueueBehindEachOtherWhileAWorkerIsFree) {
+  char name[] = "/tmp/sheaf-task-test-XXXXXX";
+  const std::string folder = mkdtemp(name);
+  std::vector<ObjectRef<void>> tasks;
+  for (int i = 0; i < 4; ++i) tasks.push_back(Remote<BehindAGate>(folder, i));
+  const auto begun = [&](int wanted) {
+    int seen = 0;
+    for (int look = 0; look < 20'000 && seen < wanted; ++look, usleep(500)) {
+      seen = 0;
+      for (int i = 0; i < 4; ++i) seen += std::filesystem::exists(folder + "/begun" + std::to_string(i)) ? 1 : 0;
+    }
+    return seen;
+  };
+  EXPECT_GE(begun(2), 2) << "one on each worker";
+  std::set<int> open;
+  for (int i = 0; i < 4; ++i)
+    if (std::filesystem::exists(folder + "/begun" + std::to_string(i))) open.insert(i);
+  for (const int i : open) std::ofstream(folder + "/gate" + std::to_string(i)).close();
+  EXPECT_EQ(begun(4), 4) << "each of the others on the worker that is free";
+  for (int i = 0; i < 4; ++i) std::ofstream(folder + "/gate" + std::to_string(i)).close();
+  for (auto& task : tasks) task.Get();
+  std::filesystem::remove_all(folder);
 }
 
 TEST_F(TaskTest, UnwrapsARefOfARef) {
