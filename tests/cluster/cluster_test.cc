@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "sheaf/ml.h"
 #include "sheaf/sheaf.h"
 #include "tests/cluster/cluster.h"
 
@@ -133,6 +134,18 @@ TEST_F(ClusterTest, TasksStayOnTheMachineThatHasTheirBytes) {
     for (const auto& [batch, machine] : where) sent.emplace(batch, machine.Get());
   }
   EXPECT_LE(sent.size(), 19u) << "of 24";
+}
+
+Array<double> Where(const Array<float>& in, const double& factor) {
+  return sheaf::ArrayBuilder<double>(1, in.span()[0] == 0 ? getppid() * factor : 0).Seal();
+}
+
+TEST_F(ClusterTest, AGroupOfAMapMeanIsCombinedOnOneMachine) {
+  std::vector<ObjectRef<Array<float>>> items;
+  for (int i = 0; i < 12; ++i) items.push_back(sheaf::Put(Ramp(1 << 20)));
+  const double where = sheaf::ml::MapMean<Where>(items, sheaf::Put(1.0), {.groups = 1}).Get()[0];
+  EXPECT_TRUE(where == cluster_.SupervisorOf("far-a") || where == cluster_.SupervisorOf("far-b")) << where;
+  EXPECT_GT(sheaf::ml::MapMean<Where>(items, sheaf::Put(1.0), {.groups = 3}).Get()[0], 0);
 }
 
 int SupervisorOfChild(int) { return sheaf::Task<Supervisor>({.resources = {{"gpu", 1}}}).Remote().Get(); }

@@ -6,7 +6,9 @@
 
 #include <filesystem>
 #include <map>
+#include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "sheaf/ml.h"
 #include "sheaf/sheaf.h"
@@ -92,6 +94,39 @@ TEST_F(Pool, AggregateOfLargeWeightsStaysRightWhileBlocksAreReused) {
   const Weights result = weights.Get();
   for (const float value : result.Flat()) ASSERT_EQ(value, 1.0f);
   EXPECT_EQ(result.Specs().size(), 2u);
+}
+
+struct Update {
+  Array<double> sum;
+  double loss = 0;
+};
+Update Times(const Array<double>& item, const double& factor) {
+  ArrayBuilder<double> out(item.size());
+  for (std::size_t i = 0; i < item.size(); ++i) out.span()[i] = item[i] * factor;
+  return {std::move(out).Seal(), item[0]};
+}
+Update Fails(const Array<double>&, const double&) { throw std::out_of_range("no such batch"); }
+
+TEST_F(Pool, MapMeanIsTheMeanOverAllItemsHoweverTheyAreGrouped) {
+  std::vector<ObjectRef<Array<double>>> items;
+  for (int i = 0; i < 10; ++i) items.push_back(Put(ArrayBuilder<double>(1000, static_cast<double>(i)).Seal()));
+  const auto factor = Put(2.0);
+  for (const std::size_t groups : {0, 1, 2, 3, 10, 50}) {
+    const Update mean = MapMean<Times>(items, factor, {.groups = groups}).Get();
+    EXPECT_DOUBLE_EQ(mean.sum[999], 9) << groups;
+    EXPECT_DOUBLE_EQ(mean.loss, 4.5) << groups;
+  }
+}
+
+TEST_F(Pool, MapMeanThrowsWhatARunThrewAndRefusesNothing) {
+  const std::vector<ObjectRef<Array<double>>> items = {Put(ArrayBuilder<double>(1, 1.0).Seal())};
+  try {
+    MapMean<Fails>(items, Put(2.0)).Get();
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("no such batch"), std::string::npos) << error.what();
+  }
+  EXPECT_THROW(MapMean<Times>({}, Put(2.0)), Error);
 }
 
 Tensor FirstRows(const Tensor& tensor, std::uint64_t rows) { return tensor.Slice(0, rows); }

@@ -7,6 +7,7 @@
 #include "sheaf/ml/aggregate.h"
 #include "sheaf/ml/data_parallel.h"
 #include "sheaf/ml/idx.h"
+#include "sheaf/ml/map_mean.h"
 #include "sheaf/ml/mlp.h"
 #include "sheaf/ml/safetensors.h"
 #include "sheaf/ml/sgd.h"
