@@ -29,8 +29,7 @@ int RunGet(const GetRequest& request, char** argv) {
   if (pool) {
     std::fprintf(stderr, "sheaf: no pool is named %s; see sheaf list pools\n", request.name.c_str());
   } else {
-    std::fprintf(stderr, "sheaf: no job %s wants or holds anything on other pools; see sheaf list jobs\n",
-                 request.name.c_str());
+    std::fprintf(stderr, "sheaf: %s\n", NoSuchJob(reply.view, *job).c_str());
   }
   return code;
 }

@@ -323,6 +323,12 @@ std::string JobJson(const ClusterView& view, const JobName& name, const NoAnswer
   return Text(out);
 }
 
+std::string NoSuchJob(const ClusterView& view, const JobName& name) {
+  if (!FindPool(view, name.pool)) return "no pool is named " + Printable(name.pool) + "; see sheaf list pools";
+  return "no job " + Printable(NameOf(name.pool, name.number)) +
+         " wants or holds anything on other pools; see sheaf list jobs";
+}
+
 std::string WhyText(const scheduler::Explanation& why) {
   std::string text;
   for (const std::string& sentence : why.sentences) text += Printable(sentence) + "\n";

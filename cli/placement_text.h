@@ -37,6 +37,9 @@ std::string JobTable(const scheduler::ClusterView& view, const JobName& job);
 std::string PoolJson(const scheduler::ClusterView& view, const std::string& pool, const NoAnswer* none = nullptr);
 std::string JobJson(const scheduler::ClusterView& view, const JobName& job, const NoAnswer* none = nullptr);
 
+// Why there is nothing to show of a job.
+std::string NoSuchJob(const scheduler::ClusterView& view, const JobName& job);
+
 std::string WhyText(const scheduler::Explanation& why);
 std::string WhyJson(const scheduler::ClusterView& view, const JobName& job,
                     const std::optional<scheduler::Explanation>& why, const NoAnswer* none = nullptr);

@@ -21,7 +21,7 @@ int RunWhy(const WhyRequest& request, char** argv) {
                            : why                        ? WhyText(*why)
                                                         : "";
   const int code = Answer(reply, text, why ? kExitOk : kExitNotFound);
-  if (reply.ok() && !why) std::fprintf(stderr, "sheaf: no pool is named %s; see sheaf list pools\n", job->pool.c_str());
+  if (reply.ok() && !why) std::fprintf(stderr, "sheaf: %s\n", NoSuchJob(reply.view, *job).c_str());
   return code;
 }
 

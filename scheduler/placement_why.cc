@@ -154,9 +154,8 @@ std::string HoldsOf(const ClusterView& view, const std::string& pool, std::uint6
     if (grant.borrower == pool && grant.job == job) slots[grant.lender] += grant.slots;
   std::vector<std::pair<std::uint64_t, std::string>> most;
   for (const auto& [lender, n] : slots) most.emplace_back(n, lender);
-  std::sort(most.begin(), most.end(), [](const auto& a, const auto& b) {
-    return a.first != b.first ? a.first > b.first : a.second < b.second;
-  });
+  std::sort(most.begin(), most.end(),
+            [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
   std::vector<std::string> parts;
   for (const auto& [n, lender] : most) parts.push_back(std::to_string(n) + " on " + lender);
   return Join(parts, ", ");
@@ -176,11 +175,11 @@ std::optional<Explanation> Why(const ClusterView& view, const std::string& pool,
   const bool listed = found != view.jobs.end();
   const std::string holds = HoldsOf(view, pool, number);
   if (listed && found->expected) return NotBack(*home, holds);
+  if (!listed && holds.empty() && view.left_out == 0) return std::nullopt;
   if (!listed || found->want.slots == 0) {
     Explanation none{Reason::kWantsNothing,
                      {"It wants nothing from other pools: what it has to do, its own pool does."}};
-    if (!listed)
-      none.sentences = {"Its pool reports no such want: it wants nothing from other pools, or there is no such job."};
+    if (!listed && holds.empty()) none.sentences = {"The answer had no room for all jobs, and this one is not in it."};
     if (!holds.empty()) none.sentences.push_back("It holds " + holds + " yet, and gives that back.");
     return none;
   }

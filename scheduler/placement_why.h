@@ -30,7 +30,8 @@ struct Explanation {
   std::vector<std::string> sentences;
 };
 
-// `view` is one with placement. nullopt: no pool has that name.
+// `view` is one with placement. nullopt: no pool has that name, or it tells of no such job: whether one runs there that wants
+// nothing from others is known to that pool alone.
 std::optional<Explanation> Why(const ClusterView& view, const std::string& pool, std::uint64_t job);
 
 // What one slot needs: "1 CPU", "0.5 CPUs, 1 gpu, disk=fast".

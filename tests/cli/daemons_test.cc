@@ -209,6 +209,12 @@ TEST_F(DaemonsTest, ListGetAndWhyTellOfAJobThatWaitsForAnotherPool) {
   EXPECT_TRUE(ask({"get", "pool", "nobody"}, 4)["pool"].is_null());
   EXPECT_TRUE(ask({"get", "job", "near/4000000000"}, 4)["job"].is_null());
   EXPECT_TRUE(ask({"why", "nobody/1"}, 4)["reason"].is_null());
+  EXPECT_TRUE(ask({"why", "near/4000000000"}, 4)["reason"].is_null());
+  std::string of_get, of_why;
+  Run({"get", "job", "near/4000000000"}, 4, &of_get);
+  Run({"why", "near/4000000000"}, 4, &of_why);
+  EXPECT_NE(of_why.find("no job near/4000000000"), std::string::npos) << of_why;
+  EXPECT_EQ(of_get, of_why);
 
   Child far = Sheaf({"pool", "start", "--workers", "1", "--id", "far", "--scheduler", address});
   ASSERT_NE(far.Line(), "") << far.Errors();

@@ -69,12 +69,20 @@ TEST_F(PlacementWhyTest, SaysWhatAJobWasGranted) {
 
 TEST_F(PlacementWhyTest, SaysThatAJobWantsNothing) {
   Up("near", 0), Up("a", 2);
-  EXPECT_EQ(Ask("near", 9), Reason::kWantsNothing);
-  EXPECT_TRUE(Says("no such want")) << text_;
   Report("near", {Want(1, 2)});
   Report("near", {});
   EXPECT_EQ(Ask("near", 1), Reason::kWantsNothing);
   EXPECT_TRUE(Says("holds 2 on a yet")) << text_;
+}
+
+TEST_F(PlacementWhyTest, KnowsNothingOfAJobThatNobodyTellsOf) {
+  Up("near", 0), Up("a", 2);
+  EXPECT_FALSE(Why(View(), "near", 9));
+  EXPECT_FALSE(Why(View(), "nobody", 9));
+  ClusterView cut = View();
+  cut.left_out = 1;  // it may be the one that had no room
+  ASSERT_TRUE(Why(cut, "near", 9));
+  EXPECT_EQ(Why(cut, "near", 9)->reason, Reason::kWantsNothing);
 }
 
 TEST_F(PlacementWhyTest, NamesWhoHoldsWhatNobodyHasFree) {
