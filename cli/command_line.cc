@@ -20,6 +20,7 @@
 #include "cli/status_command.h"
 #include "cli/stop_command.h"
 #include "cli/token_command.h"
+#include "cli/usage_error.h"
 #include "cli/version.h"
 #include "cli/why_command.h"
 
@@ -323,7 +324,9 @@ int RunCommandLine(int argc, char** argv) {
     app.exit(done);
     return kExitOk;
   } catch (const CLI::ParseError& error) {
-    std::fprintf(stderr, "sheaf: %s\nTry: sheaf --help\n", error.what());
+    const UsageError usage = FindUsageError(app, {argv + 1, argv + argc});
+    std::fprintf(stderr, "sheaf: %s\nTry: %s --help\n", usage.what.empty() ? error.what() : usage.what.c_str(),
+                 usage.command.c_str());
     return kExitUsage;
   }
 

@@ -305,7 +305,6 @@ TEST_F(DaemonsTest, StopEndsTheOnlyDaemonAndAsksWhichOfSeveral) {
 TEST_F(DaemonsTest, ExitCodesSayWhatWentWrong) {
   std::string errors;
   Run({}, 2);
-  Run({"nonsense"}, 2);
   Run({"status", "--format", "yaml"}, 2);
   Run({"pool", "start", "--workers", "4097"}, 2, &errors);
   EXPECT_NE(errors.find("0 to 4096"), std::string::npos) << errors;
@@ -332,6 +331,30 @@ TEST_F(DaemonsTest, ExitCodesSayWhatWentWrong) {
   Run({"list", "pools", "--address", directory_ + "/absent"}, 3);
   Run({"list", "pools", "--address", "10.1.1.1:1"}, 5);
   EXPECT_TRUE(json::accept(Run({"why", "near/1", "--address", "127.0.0.1:1", "--format", "json"}, 3)));
+}
+
+TEST_F(DaemonsTest, ACommandLineThatMakesNoSenseIsToldWhatIsNearest) {
+  const auto complaint = [&](const std::vector<std::string>& words) {
+    std::string errors;
+    EXPECT_EQ(Run(words, 2, &errors), "");
+    return errors;
+  };
+  EXPECT_EQ(complaint({"statsu"}),
+            "sheaf: unknown command 'statsu'; did you mean 'sheaf status'?\nTry: sheaf --help\n");
+  EXPECT_EQ(complaint({"start"}),
+            "sheaf: unknown command 'start'; did you mean 'sheaf scheduler start' or 'sheaf pool start'?\n"
+            "Try: sheaf --help\n");
+  EXPECT_EQ(complaint({"list", "pols"}),
+            "sheaf: unknown command 'pols'; did you mean 'sheaf list pools'?\nTry: sheaf list --help\n");
+  EXPECT_EQ(complaint({"get", "machines"}),
+            "sheaf: unknown command 'machines'; known here: pool, job\nTry: sheaf get --help\n");
+  EXPECT_EQ(complaint({"pool"}), "sheaf: sheaf pool needs a command: start\nTry: sheaf pool --help\n");
+  EXPECT_EQ(complaint({"pool", "start", "--wokers", "3"}),
+            "sheaf: unknown option '--wokers' of sheaf pool start; did you mean '--workers'?\n"
+            "Try: sheaf pool start --help\n");
+  EXPECT_EQ(complaint({"--colour=never", "status"}), "sheaf: unknown option '--colour' of sheaf\nTry: sheaf --help\n");
+  EXPECT_EQ(complaint({"status", "--timeout", "3", "now"}),
+            "sheaf: 'now' is one word too many for sheaf status\nTry: sheaf status --help\n");
 }
 
 TEST_F(DaemonsTest, DoesNotStartTwiceAtOneAddressOrOnOneState) {
