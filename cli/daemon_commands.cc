@@ -226,10 +226,12 @@ int RunPoolStart(const PoolStart& options) {
   Announcement announcement;
   bool announced = true;
   const std::string address_file = Absolute(options.address_file);
-  daemon.on_ready = [&] {
+  daemon.on_ready = [&](pid_t pool_pid) {
     announced = announcement.Publish(pool.socket_path, {AnnouncedPath(directory, "pool", pid), address_file});
     if (announced) {
-      std::printf("sheaf pool ready: address %s workers %d pid %u\n", pool.socket_path.c_str(), pool.slots, pid);
+      // As status shows it; signals are for this process, the supervisor.
+      std::printf("sheaf pool ready: address %s workers %d pid %d supervisor %u\n", pool.socket_path.c_str(),
+                  pool.slots, static_cast<int>(pool_pid), pid);
       std::fflush(stdout);
     } else {
       raise(SIGTERM);  // nobody would find it: end as if asked to

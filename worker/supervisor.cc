@@ -195,7 +195,7 @@ void Supervisor::HandlePool() {
     // Only a child that was not reaped yet, so the number cannot mean another process.
     if (workers_.contains(target.pid)) kill(target.pid, SIGKILL);
   } else if (header.kind == Kind::kDone && options_.on_ready) {
-    options_.on_ready();
+    options_.on_ready(pool_);
   }
 }
 

@@ -4,6 +4,8 @@
 // is the subreaper because only a parent learns an exit status. Everything it started dies with it.
 #pragma once
 
+#include <sys/types.h>
+
 #include <functional>
 #include <string>
 
@@ -13,8 +15,9 @@ namespace sheaf {
 
 struct SupervisorOptions {
   PoolOptions pool;
-  std::string executable;          // started as the pool with PoolArguments(); empty: /proc/self/exe
-  std::function<void()> on_ready;  // called once, when the pool accepts clients (ready line, address file)
+  std::string executable;  // started as the pool with PoolArguments(); empty: /proc/self/exe
+  // Called once, with the pool's pid, when it accepts clients (ready line, address file).
+  std::function<void(pid_t pool)> on_ready;
 };
 
 // SIGTERM and SIGINT drain: the pool is asked to stop, killed after its deadline. Returns 0 after an orderly stop,

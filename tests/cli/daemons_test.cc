@@ -95,6 +95,8 @@ TEST_F(DaemonsTest, AProgramRunsUnchangedAgainstAPoolThatStays) {
     ASSERT_EQ(status["pools"].size(), 1u);
     const json& own = status["pools"][0];
     EXPECT_EQ(own["state"], "alone");
+    EXPECT_EQ(std::to_string(own["pid"].get<int>()), Word(ready, "pid"));
+    EXPECT_EQ(std::to_string(own["supervisor_pid"].get<int>()), Word(ready, "supervisor"));
     EXPECT_EQ(own["slots"], 2);
     EXPECT_EQ(own["budget_bytes"], 256 << 20);
     EXPECT_GE(own["tasks_executed"], 100);

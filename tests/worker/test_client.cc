@@ -186,7 +186,7 @@ PoolProcess::PoolProcess(const Options& options) {
     supervisor.pool.store_bytes = options.store_bytes;
     supervisor.pool.socket_path = path_;
     supervisor.pool.drain_ms = options.drain_ms;
-    supervisor.on_ready = [&] { (void)!write(ready[1], "r", 1); };
+    supervisor.on_ready = [&](pid_t) { (void)!write(ready[1], "r", 1); };
     _exit(RunSupervisor(supervisor));
   }
   close(ready[1]);
