@@ -7,8 +7,8 @@
 #include <tuple>
 #include <utility>
 
+#include "base/byte_size.h"
 #include "base/needs.h"
-#include "cli/byte_size.h"
 #include "cli/completion.h"
 #include "cli/daemon_commands.h"
 #include "cli/doctor.h"
@@ -72,10 +72,10 @@ std::string CheckLabels(std::string& text) {
 }
 
 std::string CheckSize(std::string& text) {
-  const auto bytes = ParseByteSize(text);
-  if (!bytes) return "'" + text + "' is not a size; write 512MiB, 4GiB or a number of bytes";
-  text = std::to_string(*bytes);
-  return {};
+  std::uint64_t bytes = 0;
+  const std::string why = ParseStoreSize(text, &bytes);
+  if (why.empty()) text = std::to_string(bytes);
+  return why;
 }
 
 void AddScheduler(CLI::App& app, SchedulerStart* options) {

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/byte_size.h"
+#include "base/byte_size.h"
 #include "cli/cluster_part.h"
 #include "cli/exit_code.h"
 #include "cli/sibling.h"
@@ -50,12 +50,7 @@ int RunInternalSupervisor(const std::vector<std::string>& arguments) {
     } else if (name == "--has") {
       ok = ParseNeeds(value, &options.pool.has).empty();
     } else if (name == "--store") {
-      const auto bytes = ParseByteSize(value);
-      if (!bytes) {
-        std::fprintf(stderr, "sheaf: '%s' is not a size; write bytes, or 512MiB, 4GiB\n", value.c_str());
-        return kExitUsage;
-      }
-      options.pool.store_bytes = *bytes;
+      ok = ParseStoreSize(value, &options.pool.store_bytes).empty();
     } else {
       ok = false;
     }

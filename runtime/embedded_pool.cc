@@ -13,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/byte_size.h"
 #include "base/needs.h"
 #include "sheaf/error.h"
 
@@ -144,8 +145,11 @@ UniqueFd StartEmbeddedPool(const InitOptions& options) {
     words.push_back(FormatNeeds(needs));
   }
   if (!options.store.empty()) {
+    std::uint64_t bytes = 0;
+    if (const std::string why = ParseStoreSize(options.store, &bytes); !why.empty())
+      throw InitError("SHEAF_STORE or --sheaf-store: " + why);
     words.push_back("--store");
-    words.push_back(options.store);
+    words.push_back(std::to_string(bytes));
   }
   std::vector<char*> arguments;
   for (auto& word : words) arguments.push_back(word.data());

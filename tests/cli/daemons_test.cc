@@ -313,6 +313,8 @@ TEST_F(DaemonsTest, ExitCodesSayWhatWentWrong) {
   Run({"pool", "start", "--workers", "0"}, 2, &errors);
   EXPECT_NE(errors.find("in a cluster only"), std::string::npos) << errors;
   Run({"pool", "start", "--store", "lots"}, 2);
+  Run({"pool", "start", "--store", "1"}, 2, &errors);
+  EXPECT_NE(errors.find("64MiB is the least"), std::string::npos) << errors;
   Run({"pool", "start", "--scheduler", "auto"}, 4);
   Run({"pool", "start", "--scheduler", "10.0.0.1:7400"}, 5, &errors);
   EXPECT_NE(errors.find("token-file"), std::string::npos) << errors;

@@ -49,6 +49,16 @@ TEST(BadAddress, RefusesAnUnknownOptionByItsName) {
   EXPECT_NE(MessageOf([&] { sheaf::Init(argc, argv); }).find("--sheaf-wokers"), std::string::npos);
 }
 
+TEST(BadAddress, SaysWhatIsWrongWithASizeAndWhoseItIs) {
+  setenv("SHEAF_STORE", "abc", 1);
+  EXPECT_THROW(sheaf::Init(), sheaf::InitError);
+  EXPECT_EQ(MessageOf([] { sheaf::Init(); }),
+            "SHEAF_STORE or --sheaf-store: 'abc' is not a size; write 512MiB, 4GiB or a number of bytes");
+  setenv("SHEAF_STORE", "4", 1);
+  EXPECT_NE(MessageOf([] { sheaf::Init(); }).find("64MiB is the least"), std::string::npos);
+  unsetenv("SHEAF_STORE");
+}
+
 TEST(BadAddress, TakesItsOwnOptionsOutOfTheArguments) {
   char name[] = "program", mine[] = "--epochs=3", option[] = "--sheaf-workers=1";
   char* argv[] = {name, option, mine, nullptr};

@@ -1,8 +1,10 @@
-#include "cli/byte_size.h"
+#include "base/byte_size.h"
 
 #include <charconv>
 
-namespace sheaf::cli {
+#include "base/limits.h"
+
+namespace sheaf {
 
 std::optional<std::uint64_t> ParseByteSize(std::string_view text) {
   std::uint64_t number = 0;
@@ -45,4 +47,16 @@ std::optional<std::uint64_t> ParseByteSize(std::string_view text) {
   return number << shift;
 }
 
-}  // namespace sheaf::cli
+std::string ParseStoreSize(std::string_view text, std::uint64_t* bytes) {
+  const auto size = ParseByteSize(text);
+  if (!size) return "'" + std::string(text) + "' is not a size; write 512MiB, 4GiB or a number of bytes";
+  if (*size < limits::kStoreBytesMin)
+    return "'" + std::string(text) + "' is too little: " + std::to_string(limits::kStoreBytesMin >> 20) +
+           "MiB is the least that workers and their objects do with, and without a unit a number is bytes; write "
+           "512MiB or "
+           "4GiB, or leave it away for half of the memory";
+  *bytes = *size;
+  return {};
+}
+
+}  // namespace sheaf

@@ -1,8 +1,8 @@
-#include "cli/byte_size.h"
+#include "base/byte_size.h"
 
 #include <gtest/gtest.h>
 
-namespace sheaf::cli {
+namespace sheaf {
 namespace {
 
 TEST(ByteSize, ReadsWhatPeopleWrite) {
@@ -23,5 +23,15 @@ TEST(ByteSize, RefusesTheRest) {
   }
 }
 
+TEST(ByteSize, OfAStoreIsAtLeastWhatWorkersDoWith) {
+  std::uint64_t bytes = 7;
+  EXPECT_NE(ParseStoreSize("abc", &bytes).find("'abc' is not a size"), std::string::npos);
+  EXPECT_NE(ParseStoreSize("8", &bytes).find("without a unit a number is bytes"), std::string::npos);
+  EXPECT_NE(ParseStoreSize("67108863", &bytes), "");
+  EXPECT_EQ(bytes, 7u);
+  EXPECT_EQ(ParseStoreSize("64MiB", &bytes), "");
+  EXPECT_EQ(bytes, 64u << 20);
+}
+
 }  // namespace
-}  // namespace sheaf::cli
+}  // namespace sheaf
