@@ -25,10 +25,9 @@ inline constexpr std::uint32_t kSlabSlotsMax = 65536;
 inline constexpr std::uint32_t kSegmentsMax = 16384;  // segments a client may own during its life
 inline constexpr std::uint64_t kSegmentBytesMax = 1ull << 40;
 inline constexpr std::uint64_t kLargeBlockBytes = 256 * 1024;  // from here on a block has a segment of its own
-inline constexpr std::uint64_t kStoreBytesMin =
-    64ull << 20;  // that a user may give a pool: each process takes 1 or 2 MiB at once
-inline constexpr std::uint32_t kWireBytesMax = 65536;  // one message on the pool's socket
-inline constexpr std::uint32_t kExtraWorkersMax = 64;  // workers beyond the slots, while others are blocked
+inline constexpr std::uint64_t kStoreBytesMin = 64ull << 20;   // of a pool that a user starts
+inline constexpr std::uint32_t kWireBytesMax = 65536;          // one message on the pool's socket
+inline constexpr std::uint32_t kExtraWorkersMax = 64;          // workers beyond the slots, while others are blocked
 inline constexpr std::uint32_t kRecursionStackReserve = 256 * 1024;  // inline runs stop at this much stack left
 
 static_assert((kLaneDepth & (kLaneDepth - 1)) == 0 && (kUrgentDepth & (kUrgentDepth - 1)) == 0);

@@ -120,6 +120,14 @@ UniqueFd ConnectToPool(const std::string& given) {
   std::memcpy(name.sun_path, address.data(), address.size());
   UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (socket.get() < 0 || connect(socket.get(), reinterpret_cast<sockaddr*>(&name), sizeof name) != 0) {
+    const bool port = address.find('/') == std::string::npos && address.find(':') != std::string::npos;
+    if (errno == EPROTOTYPE || port) {  // a pool takes packets, a scheduler a stream
+      const bool far = port && address.rfind("127.", 0) != 0;
+      throw InitError("\"" + given +
+                      "\" is a scheduler's address, and programs attach to a pool of their own machine: " +
+                      "start one with `sheaf pool start " + (far ? "--join " : "--scheduler ") + given +
+                      "`, and set SHEAF_ADDRESS to the socket that it prints (`sheaf status` shows it, too)");
+    }
     throw InitError("no pool answers at \"" + address + "\" (" + std::strerror(errno) +
                     "); start one with `sheaf pool start`, or unset SHEAF_ADDRESS to use an embedded pool");
   }

@@ -119,6 +119,17 @@ TEST_F(DaemonsTest, TheSameProgramRunsWithoutAnyDaemon) {
   EXPECT_EQ(program.Wait(), 0) << program.Errors();
 }
 
+TEST_F(DaemonsTest, AProgramThatIsGivenASchedulersSocketIsToldSo) {
+  Child scheduler = Sheaf({"scheduler", "start"});
+  const std::string address = Word(scheduler.Line(), "address");
+  ASSERT_NE(address, "") << scheduler.Errors();
+  environment_["SHEAF_ADDRESS"] = address;
+  Child program({SHEAF_PROGRAM}, environment_);
+  const std::string errors = program.Errors();
+  EXPECT_NE(errors.find("is a scheduler's address"), std::string::npos) << errors;
+  EXPECT_NE(errors.find("`sheaf pool start --scheduler " + address + "`"), std::string::npos) << errors;
+}
+
 TEST_F(DaemonsTest, SeveralPoolsJoinOneScheduler) {
   Child scheduler = Sheaf({"scheduler", "start", "--lost-after", "2"});
   const std::string ready = scheduler.Line();

@@ -42,6 +42,14 @@ TEST(BadAddress, SaysThatNoPoolAnswersAndHowToStartOne) {
   unsetenv("SHEAF_ADDRESS");
 }
 
+TEST(BadAddress, SaysThatAPortIsASchedulers) {
+  setenv("SHEAF_ADDRESS", "127.0.0.1:7400", 1);
+  EXPECT_NE(MessageOf([] { sheaf::Init(); }).find("`sheaf pool start --scheduler 127.0.0.1:7400`"), std::string::npos);
+  setenv("SHEAF_ADDRESS", "10.0.0.1:7400", 1);
+  EXPECT_NE(MessageOf([] { sheaf::Init(); }).find("`sheaf pool start --join 10.0.0.1:7400`"), std::string::npos);
+  unsetenv("SHEAF_ADDRESS");
+}
+
 TEST(BadAddress, RefusesAnUnknownOptionByItsName) {
   char name[] = "program", option[] = "--sheaf-wokers=3";
   char* argv[] = {name, option, nullptr};
