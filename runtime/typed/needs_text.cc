@@ -9,6 +9,14 @@
 namespace sheaf::detail {
 
 std::string NeedsText(const TaskOptions& options) {
+  constexpr double kCpusMax = 1'000'000;  // in thousandths it fits into what travels
+  // Not a number fails every comparison.
+  if (!(options.cpus.value >= 0) || !(options.cpus.value <= kCpusMax))
+    throw Error("TaskOptions.cpus is " + std::to_string(options.cpus.value) + ": write a number from 0 to 1000000");
+  if (options.retries < 0)
+    throw Error("TaskOptions.retries is " + std::to_string(options.retries) +
+                ": write how often the task may run again after its worker died, 0 for never");
+  if (options.resources.empty() && options.labels.empty()) return {};
   Needs needs;
   for (const auto& [name, amount] : options.resources) {
     const double milli = std::round(amount.value * 1000);

@@ -1,6 +1,7 @@
 // Calls: what a parameter takes, how functions are named, and what runs in a worker.
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <map>
 #include <numeric>
 
@@ -182,6 +183,21 @@ TEST(Remote, OptionsReachTheRuntime) {
   EXPECT_EQ(in_process::Last().retries, 0);
   EXPECT_EQ((Task<Sum>({}).Remote({1, 2}).Get()), 3);
   EXPECT_EQ(in_process::Last().retries, 3);
+}
+
+TEST(Remote, OptionsThatCannotBeAreRefusedByTheirNames) {
+  const auto complaint = [](TaskOptions options) -> std::string {
+    try {
+      Task<Add>(std::move(options));
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "nothing was thrown";
+  };
+  for (const double cpus : {-1.0, -0.001, 1e9, std::numeric_limits<double>::quiet_NaN()})
+    EXPECT_EQ(complaint({.cpus = cpus}).rfind("TaskOptions.cpus is ", 0), 0u) << cpus;
+  EXPECT_EQ(complaint({.retries = -1}).rfind("TaskOptions.retries is -1: ", 0), 0u);
+  EXPECT_EQ(complaint({.cpus = 0, .retries = 0}), "nothing was thrown");
 }
 
 TEST(Remote, AnEmptyRefIsRefusedWhereItIsUsed) {

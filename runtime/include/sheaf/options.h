@@ -24,14 +24,14 @@ struct Amount {
 // they end, also while they wait inside Get.
 struct TaskOptions {
   std::string name = {};  // what errors and status call it; empty: the function's own name
-  Amount cpus = 1;        // CPUs it needs; InfeasibleError when the pool has fewer
+  Amount cpus = 1;        // CPUs it needs, not negative; InfeasibleError when the pool has fewer
   int retries = 3;        // how often it may run again after a worker died; its own exceptions are final
   std::map<std::string, Amount> resources = {};    // custom ones by name, exact in thousandths: {{"gpu", 1}}
   std::map<std::string, std::string> labels = {};  // that its machine must have: {{"zone", "a"}}
 };
 
 namespace detail {
-// Throws Error for names and amounts that cannot be.
+// Of resources and labels; empty if there are none. Throws Error for options that cannot be, and names the field.
 std::string NeedsText(const TaskOptions& options);
 }  // namespace detail
 

@@ -66,9 +66,7 @@ class TaskWith<F, detail::Signature<R, P...>> : Caller<F, detail::Signature<R, P
  public:
   using Ref = ObjectRef<std::remove_cvref_t<R>>;
 
-  explicit TaskWith(TaskOptions options) : options_(std::move(options)) {
-    if (!options_.resources.empty() || !options_.labels.empty()) needs_ = detail::NeedsText(options_);
-  }
+  explicit TaskWith(TaskOptions options) : options_(std::move(options)), needs_(detail::NeedsText(options_)) {}
   Ref Remote(Arg<std::remove_cvref_t<P>>... arguments) const {
     detail::SubmitOptions options;
     options.name = options_.name;
