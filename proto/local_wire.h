@@ -56,6 +56,7 @@ enum class Kind : std::uint32_t {
   kRenew = 48,          // Header, tail = ticket: to a parked near half: go on, by this grant
   kHeirsAre = 49,       // PeerName, tail = HeirEntry...
   kSettled = 50,        // PeerName: that dead client's objects have no heirs but those that were named
+  kNotice = 51,         // Header, tail = text: to a driver, for whoever runs it: it says it on its stderr
   // pool -> supervisor, supervisor -> pool
   kSpawn =
       64,  // Spawn, tail = cwd \0 argv... \0 env... (count in the struct), fds: [executable, stdout, stderr, worker socket]

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "base/clock.h"
@@ -89,11 +90,18 @@ bool PoolSocket::ReadArrived() {
 }
 
 std::optional<Message> PoolSocket::TakeMessage() {
-  std::lock_guard lock(mutex_);
-  if (messages_.empty()) return {};
-  Message message = std::move(messages_.front());
-  messages_.pop_front();
-  return message;
+  for (;;) {
+    Message message;
+    {
+      std::lock_guard lock(mutex_);
+      if (messages_.empty()) return {};
+      message = std::move(messages_.front());
+      messages_.pop_front();
+    }
+    if (message.kind() != wire::Kind::kNotice) return message;
+    // By this process, and not by the pool: it may be made to wait for whoever reads it.
+    std::fprintf(stderr, "sheaf: %s\n", message.Tail<wire::Header>().c_str());
+  }
 }
 
 std::optional<Message> PoolSocket::AwaitAnswer(std::uint64_t request, std::chrono::nanoseconds timeout) {

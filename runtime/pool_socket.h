@@ -1,5 +1,6 @@
 // This process's end of the unix socket to its machine's pool: framing, descriptors beside messages, and calls that
-// wait for an answer. Any thread may send and call. Messages that are no answers queue until TakeMessage.
+// wait for an answer. Any thread may send and call. Messages that are no answers queue until TakeMessage, which says notices on
+// stderr and gives the rest.
 #pragma once
 
 #include <atomic>

@@ -185,6 +185,7 @@ void LinkCore::Retry(Time now, const std::string& why) {
 void LinkCore::End(std::string why) {
   state_ = State::kEnded;
   open_call_ = 0;
+  said_ = why;
   actions_.push_back(Ended{std::move(why)});
 }
 

@@ -95,6 +95,8 @@ class LinkCore {
   // Cut off for so long that nothing may be begun for other pools.
   bool fenced() const { return state_ != State::kMember || fence_at_ == scheduler::kNever; }
   bool ended() const { return state_ == State::kEnded; }
+  // Empty, or why there is no cluster for this pool at the moment.
+  std::string trouble() const { return state_ == State::kMember || !said_.empty() ? said_ : "it has not answered yet"; }
   std::uint64_t epoch() const { return epoch_; }
 
  private:
@@ -128,7 +130,7 @@ class LinkCore {
   Time next_attempt_ = 0;
   unsigned failures_ = 0;  // in a row
   std::uint64_t random_;
-  std::string said_;
+  std::string said_;  // of what goes wrong, until it goes well
   std::vector<Action> actions_;
 };
 

@@ -35,6 +35,8 @@ class Neighbours {
   virtual std::optional<News> Take() = 0;
   // Empty, or why the holder of the ticket is refused. Each ticket is good once.
   virtual std::string Admit(const std::string& ticket, scheduler::GrantInfo* grant, std::string* borrower) = 0;
+  // Empty, or why the pool is without its cluster at the moment.
+  virtual std::string Trouble() const = 0;
 };
 
 // Returns the process's exit code: 0 after an orderly stop, 1 when it could not start (the reason is on stderr).

@@ -157,7 +157,10 @@ int PoolServer::Run() {
     }
     Timers();
     TellFailedSpawns();
-    if (neighbours_) TendRelays();
+    if (neighbours_) {
+      TendRelays();
+      TellWhoWaits();
+    }
     EraseClosed();
     if (!ended_) PrepareSets(count == 0);
   }

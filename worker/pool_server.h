@@ -8,6 +8,7 @@
 //   pool_relays.cc    grants, and the relays that use them, both ways
 //   pool_relay_ends.cc  relays that are parked, or could not be started
 //   pool_status.cc    what the pool shows of itself
+//   pool_waits.cc     programs that wait are told why
 //
 // Whatever a client sends costs at most its own connection. Nothing here blocks: sends queue, big memory is populated on
 // SegmentMaker's thread.
@@ -39,6 +40,7 @@
 #include "worker/pool_options.h"
 #include "worker/pool_view.h"
 #include "worker/segment_maker.h"
+#include "worker/wait_watch.h"
 
 namespace sheaf {
 
@@ -130,6 +132,7 @@ class PoolServer {
     std::map<lease::Shape, Now> relays_idle_since;
     bool stays_here = false;  // it lacks what it should bring to other machines
     std::map<lease::Shape, RelayTrouble> relay_trouble;
+    WaitWatch wait;
     bool MustWait(lease::Shape shape, Now now) const {  // before another relay is tried
       const auto trouble = relay_trouble.find(shape);
       return trouble != relay_trouble.end() && trouble->second.again > now;
@@ -263,6 +266,10 @@ class PoolServer {
   scheduler::PoolOffer Offer() const;
   scheduler::PoolReport Report() const;
   void TendRelays();  // once a turn: idle ones leave, and the scheduler hears of what has changed
+
+  // ---- pool_waits.cc
+  void TellWhoWaits();
+  std::string WhyItWaits(std::uint64_t number) const;
 
   // ---- pool_status.cc
   std::uint64_t ExecutedBy(ClientId client) const;

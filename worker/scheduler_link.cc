@@ -127,6 +127,11 @@ std::string SchedulerLink::Admit(const std::string& text, scheduler::GrantInfo* 
   return {};
 }
 
+std::string SchedulerLink::Trouble() const {
+  std::lock_guard lock(mutex_);
+  return trouble_;
+}
+
 void SchedulerLink::Stop() {
   if (!thread_.joinable()) return;
   {
@@ -184,6 +189,7 @@ void SchedulerLink::Run() {
       {
         std::lock_guard lock(mutex_);
         fenced_ = core->fenced();
+        trouble_ = core->trouble();
       }
       for (LinkCore::Event& answer : Carry(actions)) events.push_back(std::move(answer));
     }

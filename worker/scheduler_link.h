@@ -39,6 +39,7 @@ class SchedulerLink final : public Neighbours {
   int fd() const override { return news_fd_.get(); }
   std::optional<News> Take() override;
   std::string Admit(const std::string& ticket, scheduler::GrantInfo* grant, std::string* borrower) override;
+  std::string Trouble() const override;
 
   // Leaves the cluster (half a second at most) and ends the thread. Call once, from one thread.
   void Stop();
@@ -58,13 +59,13 @@ class SchedulerLink final : public Neighbours {
   std::int64_t renew_below_ = 0;  // seconds left of the certificate
   std::int64_t renew_again_ = 0;
   std::unique_ptr<scheduler::SchedulerClient> client_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<PoolView> view_;  // not yet taken by the thread
   bool stopping_ = false;
   Fd news_fd_;
   std::optional<News> news_;
-  std::string pool_id_, cluster_id_, lender_key_;
+  std::string pool_id_, cluster_id_, lender_key_, trouble_;
   std::uint64_t incarnation_ = 0, epoch_ = 0;
   bool fenced_ = true;
   std::set<std::uint64_t> used_;  // grants whose tickets were shown

@@ -58,7 +58,8 @@ class Child {
         in_(std::exchange(other.in_, -1)),
         out_(std::exchange(other.out_, -1)),
         err_(std::exchange(other.err_, -1)),
-        text_(std::move(other.text_)) {}
+        text_(std::move(other.text_)),
+        error_text_(std::move(other.error_text_)) {}
   ~Child() {
     if (pid_ > 0) {
       kill(pid_, SIGKILL);
@@ -70,18 +71,9 @@ class Child {
   }
 
   // The next line of standard output; empty at its end or after the deadline.
-  std::string Line() {
-    const auto deadline = std::chrono::steady_clock::now() + kPatience;
-    for (;;) {
-      const std::size_t end = text_.find('\n');
-      if (end != std::string::npos) {
-        const std::string line = text_.substr(0, end);
-        text_.erase(0, end + 1);
-        return line;
-      }
-      if (!ReadMore(out_, &text_, deadline)) return {};
-    }
-  }
+  std::string Line() { return NextLine(out_, &text_); }
+  // The same of standard error. What it has taken, Errors gives no more.
+  std::string ErrorLine() { return NextLine(err_, &error_text_); }
   std::string Rest() {
     const auto deadline = std::chrono::steady_clock::now() + kPatience;
     while (ReadMore(out_, &text_, deadline)) {
@@ -89,7 +81,7 @@ class Child {
     return std::exchange(text_, {});
   }
   std::string Errors() {
-    std::string text;
+    std::string text = std::exchange(error_text_, {});
     const auto deadline = std::chrono::steady_clock::now() + kPatience;
     while (ReadMore(err_, &text, deadline)) {
     }
@@ -112,6 +104,18 @@ class Child {
   }
 
  private:
+  static std::string NextLine(int fd, std::string* text) {
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    for (;;) {
+      const std::size_t end = text->find('\n');
+      if (end != std::string::npos) {
+        const std::string line = text->substr(0, end);
+        text->erase(0, end + 1);
+        return line;
+      }
+      if (!ReadMore(fd, text, deadline)) return {};
+    }
+  }
   static bool ReadMore(int fd, std::string* text, std::chrono::steady_clock::time_point deadline) {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
@@ -126,7 +130,7 @@ class Child {
 
   pid_t pid_ = -1;
   int in_ = -1, out_ = -1, err_ = -1;
-  std::string text_;
+  std::string text_, error_text_;
 };
 
 }  // namespace sheaf::cli

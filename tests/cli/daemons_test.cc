@@ -239,6 +239,46 @@ TEST_F(DaemonsTest, ListGetAndWhyTellOfAJobThatWaitsForAnotherPool) {
   EXPECT_EQ(pools[0]["offered_milli"], 1000);
 }
 
+TEST_F(DaemonsTest, AProgramThatNobodyRunsSaysWhatItWaitsForAndThatItGoesOn) {
+  const std::string at = directory_ + "/scheduler.sock";
+  Child near = Sheaf({"pool", "start", "--workers", "0", "--id", "near", "--scheduler", at});
+  const std::string socket = Word(near.Line(), "address");
+  ASSERT_NE(socket, "") << near.Errors();
+  environment_["SHEAF_ADDRESS"] = socket;
+  Child program({SHEAF_PROGRAM}, environment_);
+  environment_["SHEAF_ADDRESS"] = "";
+  const std::string waits = program.ErrorLine();
+  EXPECT_EQ(waits.rfind("sheaf: this program waits: its pool near has no workers and is in no cluster", 0), 0u)
+      << waits;
+  EXPECT_NE(waits.find(at), std::string::npos) << waits;
+  EXPECT_NE(waits.find("sheaf pool start"), std::string::npos) << waits;
+  Child scheduler = Sheaf({"scheduler", "start", "--listen", at});
+  ASSERT_NE(scheduler.Line(), "") << scheduler.Errors();
+  Child far = Sheaf({"pool", "start", "--workers", "1", "--id", "far", "--scheduler", at});
+  ASSERT_NE(far.Line(), "") << far.Errors();
+  EXPECT_EQ(program.ErrorLine(), "sheaf: this program goes on");
+  EXPECT_EQ(program.Line(), "sum 338350");
+  EXPECT_EQ(program.Wait(), 0) << program.Errors();
+}
+
+TEST_F(DaemonsTest, AProgramThatWaitsForOtherPoolsIsToldHowToSeeWhy) {
+  Child scheduler = Sheaf({"scheduler", "start"});
+  const std::string address = Word(scheduler.Line(), "address");
+  ASSERT_NE(address, "") << scheduler.Errors();
+  Child near = Sheaf({"pool", "start", "--workers", "0", "--id", "near", "--scheduler", address});
+  const std::string socket = Word(near.Line(), "address");
+  ASSERT_NE(socket, "") << near.Errors();
+  environment_["SHEAF_ADDRESS"] = socket;
+  Child program({SHEAF_PROGRAM}, environment_);
+  environment_["SHEAF_ADDRESS"] = "";
+  const std::string waits = program.ErrorLine();
+  const std::string command = "sheaf why ", where = " --address " + socket;
+  const std::size_t begin = waits.find(command), end = waits.find(where);
+  ASSERT_TRUE(begin != std::string::npos && end != std::string::npos) << waits;
+  const std::string job = waits.substr(begin + command.size(), end - begin - command.size());
+  EXPECT_NE(Run({"why", job, "--address", socket}, 0).find("No other pool"), std::string::npos);
+}
+
 TEST_F(DaemonsTest, ARestartedSchedulerShowsWhatItHadGranted) {
   const std::string pipe = directory_ + "/pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
