@@ -1,7 +1,9 @@
 // Nothing is ready: a last look that publishers know of, then sleep. docs/dispatch.md, "Sleeping".
 #include <sched.h>
+#include <stdio_ext.h>
 
 #include <chrono>
+#include <cstdio>
 
 #include "base/barrier.h"
 #include "base/futex.h"
@@ -96,7 +98,20 @@ void Executor::StepAside() {
   context_.control()->cpu.store(static_cast<std::uint32_t>(sched_getcpu()) + 1, std::memory_order_relaxed);
 }
 
+namespace {
+
+// A line that a task has begun and not ended would stay in this process until the next one ends it, or for good if it is killed.
+void FlushBegunLine() {
+  if (ftrylockfile(stdout) != 0)
+    return;  // somebody prints, and may be made to wait: what it leaves is seen the next time
+  if (__fpending(stdout) > 0) fflush_unlocked(stdout);
+  funlockfile(stdout);
+}
+
+}  // namespace
+
 void Executor::Sleep() {
+  FlushBegunLine();
   std::vector<FutexWord> words;
   {
     runtime::Submitter::Lock lock(context_.submitter());

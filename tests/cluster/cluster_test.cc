@@ -74,6 +74,10 @@ int Print(int x) {
   std::fflush(stdout);
   return x;
 }
+int BeginALine(int x) {
+  std::printf("begun %d", x);
+  return x;
+}
 int started = 0;
 void Begin(int value, const Array<float>& more) { started = value + static_cast<int>(more.size()); }
 int Started() { return started; }
@@ -327,6 +331,12 @@ TEST_F(ClusterOutputTest, ShowsWhatTheWorkersPrintWithTheMachineInFront) {
   // The line takes its own way, so that it may come after the result.
   for (int i = 0; i < 100'000 && Output().find("line 12") == std::string::npos; ++i) Remote<Square>(1).Get();
   EXPECT_NE(Output().find(") line 12\n"), std::string::npos) << Output();
+}
+
+TEST_F(ClusterOutputTest, ShowsALineThatAWorkerBeganAndNeverEnds) {
+  EXPECT_EQ(Remote<BeginALine>(13).Get(), 13);
+  for (int i = 0; i < 1000 && Output().find("begun 13") == std::string::npos; ++i) poll(nullptr, 0, 10);
+  EXPECT_NE(Output().find(") begun 13\n"), std::string::npos) << Output();
 }
 
 }  // namespace
