@@ -14,20 +14,27 @@ void NodeTable::Expect(const PoolIdentity& identity, Time now) {
   nodes_.emplace(identity.pool_id, std::move(node));
 }
 
-NodeTable::Registered NodeTable::Judge(const PoolIdentity& identity) const {
+// One that is expected, only as long as it takes to come back: most of those that do not have died with the scheduler.
+bool NodeTable::HoldsItsName(const Node& node, Time now) const {
+  const bool here = node.standing == Standing::kAlive || node.standing == Standing::kExpected;
+  return here && now < std::min(node.deadline, node.last_heard + limits_.lost_after);
+}
+
+NodeTable::Registered NodeTable::Judge(const PoolIdentity& identity, Time now) const {
   const Node* node = Find(identity.pool_id);
   if (node == nullptr) {
     return nodes_.size() < limits_.pools_max ? Registered::kJoined : Registered::kFull;
   }
   if (identity.incarnation < node->identity.incarnation) return Registered::kSuperseded;
-  if (identity.incarnation > node->identity.incarnation) return Registered::kJoined;
+  if (identity.incarnation > node->identity.incarnation)
+    return HoldsItsName(*node, now) ? Registered::kTaken : Registered::kJoined;
   // The same life again. One that said goodbye does not come back: this is an old message.
   if (node->standing == Standing::kLeft) return Registered::kSuperseded;
   return node->standing == Standing::kAlive ? Registered::kRepeated : Registered::kJoined;
 }
 
 NodeTable::Registered NodeTable::Register(const PoolIdentity& identity, const PoolLoad& load, Time now) {
-  const Registered verdict = Judge(identity);
+  const Registered verdict = Judge(identity, now);
   if (verdict != Registered::kJoined && verdict != Registered::kRepeated) return verdict;
   Node& node = nodes_[identity.pool_id];
   if (verdict == Registered::kJoined) {

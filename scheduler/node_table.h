@@ -4,7 +4,8 @@
 //                            |                       +--register--> alive
 //                            +------leave-----> left --+
 //
-// Lost, left and never returned pools are forgotten after a while, so that the table stays bounded.
+// Lost, left and never returned pools are forgotten after a while, so that the table stays bounded. A name belongs to the life that
+// was heard of last until it is lost or has left: a later one is either that pool's next, and waits for this, or another pool.
 // Sans-IO: reads no clock, keeps ordered containers only. One owner thread; not synchronised.
 #pragma once
 
@@ -56,7 +57,7 @@ class NodeTable {
     Time remembered_for = 600'000'000'000;
     std::size_t pools_max = 4096;
   };
-  enum class Registered { kJoined, kRepeated, kSuperseded, kFull };
+  enum class Registered { kJoined, kRepeated, kSuperseded, kTaken, kFull };
   enum class Heard { kFresh, kLate, kUnknown, kSuperseded };
 
   explicit NodeTable(const Limits& limits) : limits_(limits) {}
@@ -65,7 +66,7 @@ class NodeTable {
   void Expect(const PoolIdentity& identity, Time now);
 
   // What Register would answer, without doing it.
-  Registered Judge(const PoolIdentity& identity) const;
+  Registered Judge(const PoolIdentity& identity, Time now) const;
   Registered Register(const PoolIdentity& identity, const PoolLoad& load, Time now);
 
   // kUnknown: not alive here, it has to register. kLate: an older heartbeat overtaken by a newer one.
@@ -86,6 +87,8 @@ class NodeTable {
   const std::map<std::string, Node>& nodes() const { return nodes_; }
 
  private:
+  bool HoldsItsName(const Node& node, Time now) const;
+
   Limits limits_;
   std::map<std::string, Node> nodes_;
 };

@@ -86,17 +86,24 @@ void SchedulerCore::On(const RegisterArrived& event, Time now) {
     return;
   }
   const Node* node = nodes_.Find(event.pool.pool_id);
-  const NodeTable::Registered verdict = nodes_.Judge(event.pool);
+  const NodeTable::Registered verdict = nodes_.Judge(event.pool, now);
   const bool stored = node != nullptr && node->identity == event.pool;
-  if (verdict != NodeTable::Registered::kJoined || stored) {
+  if (verdict != NodeTable::Registered::kJoined) {
     Settle(event.token, event.pool, event.load, event.offer, now);
     return;
   }
   // A registration of an earlier life that comes late must not be written over that of a later one, which the table does
-  // not show yet.
+  // not show yet; nor may it take the name back from it.
   for (const auto& [write, open] : writes_) {
-    if (open.pool.pool_id != event.pool.pool_id || open.pool.incarnation <= event.pool.incarnation) continue;
-    actions_.push_back(ReplyRegister{event.token, Verdict::kSuperseded, "a later incarnation of this pool registers"});
+    if (open.pool.pool_id != event.pool.pool_id || open.pool.incarnation == event.pool.incarnation) continue;
+    const bool later = open.pool.incarnation > event.pool.incarnation;
+    actions_.push_back(ReplyRegister{
+        event.token, later ? Verdict::kSuperseded : Verdict::kUnavailable,
+        later ? "a later incarnation of this pool registers" : "a pool of this name registers at this moment"});
+    return;
+  }
+  if (stored) {
+    Settle(event.token, event.pool, event.load, event.offer, now);
     return;
   }
   if (OpenWrite* open = FindWaiting(event.pool)) {
@@ -135,6 +142,16 @@ void SchedulerCore::Settle(std::uint64_t token, const PoolIdentity& pool, const 
           ReplyRegister{token, Verdict::kSuperseded,
                         "a later incarnation of pool " + pool.pool_id + " is registered, or this one has left"});
       return;
+    case NodeTable::Registered::kTaken: {
+      const PoolIdentity& other = nodes_.Find(pool.pool_id)->identity;
+      actions_.push_back(ReplyRegister{
+          token, Verdict::kUnavailable,
+          "a pool named " + pool.pool_id + " is alive on " + other.machine + ", process " + std::to_string(other.pid) +
+              (other.address.empty() ? "" : ", " + other.address) +
+              ": give this one another --id, or stop that one; if it has just died, the name is free in " +
+              std::to_string((config_.limits.lost_after + 999'999'999) / 1'000'000'000) + " s"});
+      return;
+    }
     case NodeTable::Registered::kFull:
       actions_.push_back(
           ReplyRegister{token, Verdict::kUnavailable,

@@ -189,6 +189,30 @@ TEST_F(DaemonsTest, SeveralPoolsJoinOneScheduler) {
   EXPECT_EQ(again.Wait(), 0) << again.Errors();
 }
 
+TEST_F(DaemonsTest, ASecondPoolOfANameWaitsUntilTheFirstIsLost) {
+  Child scheduler = Sheaf({"scheduler", "start"});
+  const std::string address = Word(scheduler.Line(), "address");
+  ASSERT_NE(address, "") << scheduler.Errors();
+  const std::vector<std::string> words = {"pool", "start", "--workers", "1", "--id", "same", "--scheduler", address};
+  Child first = Sheaf(words);
+  const std::string pid = Word(first.Line(), "pid");
+  const auto pid_of_same = [&](const json& status) {
+    for (const json& pool : status["pools"])
+      if (pool["pool_id"] == "same" && pool["cluster_id"].is_string() && pool["state"] == "alive")
+        return std::to_string(pool["pid"].get<int>());
+    return std::string();
+  };
+  ASSERT_TRUE(StatusBecomes([&](const json& status) { return pid_of_same(status) == pid; })) << Status().dump();
+  Child second = Sheaf(words);
+  const std::string other = Word(second.Line(), "pid");
+  const std::string refused = second.ErrorLine();
+  EXPECT_NE(refused.find("a pool named same is alive"), std::string::npos) << refused;
+  EXPECT_NE(refused.find("process " + pid), std::string::npos) << refused;
+  EXPECT_EQ(pid_of_same(Status()), pid) << "the first is unharmed";
+  ASSERT_EQ(kill(std::stoi(pid), SIGKILL), 0);
+  EXPECT_TRUE(StatusBecomes([&](const json& status) { return pid_of_same(status) == other; })) << Status().dump();
+}
+
 TEST_F(DaemonsTest, ListGetAndWhyTellOfAJobThatWaitsForAnotherPool) {
   Child scheduler = Sheaf({"scheduler", "start"});
   const std::string address = Word(scheduler.Line(), "address");

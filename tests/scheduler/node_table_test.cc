@@ -84,11 +84,32 @@ TEST(NodeTable, KnowsALaterLifeFromAnEarlierOne) {
   EXPECT_EQ(table.Register(Pool("a", 5), Load(0), 1), Registered::kRepeated);
   EXPECT_EQ(table.Register(Pool("a", 4), Load(0), 2), Registered::kSuperseded);
   EXPECT_EQ(table.Heartbeat("a", 4, 9, Load(0), 2), Heard::kSuperseded);
-  EXPECT_EQ(table.Register(Pool("a", 6), Load(0), 3), Registered::kJoined);
-  EXPECT_EQ(table.Heartbeat("a", 5, 9, Load(0), 3), Heard::kSuperseded);
-  EXPECT_EQ(table.Heartbeat("a", 6, 1, Load(0), 3), Heard::kFresh) << "a new life counts its heartbeats from one";
+  EXPECT_EQ(table.Register(Pool("a", 6), Load(0), 6 * kSecond), Registered::kJoined);
+  EXPECT_EQ(table.Heartbeat("a", 5, 9, Load(0), 6 * kSecond), Heard::kSuperseded);
+  EXPECT_EQ(table.Heartbeat("a", 6, 1, Load(0), 6 * kSecond), Heard::kFresh)
+      << "a new life counts its heartbeats from one";
   EXPECT_FALSE(table.Leave("a", 5, 4)) << "the goodbye of an earlier life";
   EXPECT_EQ(table.Find("a")->standing, Standing::kAlive);
+}
+
+TEST(NodeTable, KeepsANameForItsPoolUntilThatIsLostOrHasLeft) {
+  NodeTable table(SmallLimits());
+  table.Register(Pool("a", 5), Load(0), 0);
+  EXPECT_EQ(table.Register(Pool("a", 6), Load(0), 1), Registered::kTaken);
+  table.Heartbeat("a", 5, 1, Load(0), 4 * kSecond);
+  EXPECT_EQ(table.Register(Pool("a", 6), Load(0), 9 * kSecond - 1), Registered::kTaken) << "it was heard of";
+  EXPECT_EQ(table.Heartbeat("a", 5, 2, Load(0), 9 * kSecond - 1), Heard::kFresh) << "the first is unharmed";
+  EXPECT_TRUE(table.Leave("a", 5, 9 * kSecond));
+  EXPECT_EQ(table.Register(Pool("a", 6), Load(0), 9 * kSecond), Registered::kJoined);
+}
+
+TEST(NodeTable, KeepsTheNameOfAnExpectedPoolAsLongAsItTakesToComeBack) {
+  NodeTable table(SmallLimits());
+  table.Expect(Pool("a", 5), 0);
+  EXPECT_EQ(table.Register(Pool("a", 6), Load(0), 5 * kSecond - 1), Registered::kTaken);
+  EXPECT_EQ(table.Register(Pool("a", 5), Load(0), 5 * kSecond - 1), Registered::kJoined);
+  table.Expect(Pool("b", 5), 0);
+  EXPECT_EQ(table.Register(Pool("b", 6), Load(0), 5 * kSecond), Registered::kJoined);
 }
 
 TEST(NodeTable, DoesNotTakeBackWhoHasLeft) {
@@ -119,7 +140,7 @@ TEST(NodeTable, TurnsPoolsAwayWhenFull) {
     EXPECT_EQ(table.Register(Pool(id), Load(0), 0), Registered::kJoined);
   }
   EXPECT_EQ(table.Register(Pool("d"), Load(0), 0), Registered::kFull);
-  EXPECT_EQ(table.Register(Pool("c", 2), Load(0), 0), Registered::kJoined);
+  EXPECT_EQ(table.Register(Pool("c", 2), Load(0), 5 * kSecond), Registered::kJoined);
   table.Expect(Pool("e"), 0);
   EXPECT_EQ(table.nodes().size(), 3u);
 }

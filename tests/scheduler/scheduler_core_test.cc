@@ -287,9 +287,9 @@ TEST_F(RestartedTest, ForgetsWhatIsExpectedOfPoolsThatAreGoneOrLiveAnew) {
   EXPECT_TRUE(lost.Show(0, true).grants.empty());
 
   SchedulerCore reborn = Restarted({Grant(1)});
-  reborn.OnEvent(Far(2), 0);
-  EXPECT_EQ(Lines(reborn.OnEvent(StoreDone{1, true, ""}, 0)).back(), "store_grants -" + Id(1, 6));
-  EXPECT_TRUE(reborn.Show(0, true).grants.empty());
+  reborn.OnEvent(Far(2), 5 * kSecond);
+  EXPECT_EQ(Lines(reborn.OnEvent(StoreDone{1, true, ""}, 5 * kSecond)).back(), "store_grants -" + Id(1, 6));
+  EXPECT_TRUE(reborn.Show(5 * kSecond, true).grants.empty());
 
   SchedulerCore left = Restarted({Grant(1)});
   EXPECT_EQ(Lines(left.OnEvent(LeaveArrived{1, "near", 1}, 0)).back(), "store_grants -" + Id(1, 6));
@@ -318,9 +318,38 @@ TEST(SchedulerCore, DoesNotEraseAPoolWhoseNextLifeIsBeingStored) {
   SchedulerCore core(SmallConfig(), {}, 0);
   core.OnEvent(Register(1, "a", 1), 0);
   core.OnEvent(StoreDone{1, true, ""}, 0);
-  EXPECT_EQ(Lines(core.OnEvent(Register(2, "a", 2), 1)), Script{"store a/2"});
-  EXPECT_EQ(Lines(core.OnEvent(LeaveArrived{3, "a", 1}, 2)), (Script{"gone a/1 left", "reply_leave 3 ok"}));
-  EXPECT_EQ(Lines(core.OnEvent(StoreDone{2, true, ""}, 3)), (Script{"joined a/2", "reply_register 2 ok"}));
+  EXPECT_EQ(Lines(core.OnEvent(Tick{}, 5 * kSecond)), Script{"gone a/1 silent for too long"});
+  EXPECT_EQ(Lines(core.OnEvent(Register(2, "a", 2), 6 * kSecond)), Script{"store a/2"});
+  EXPECT_EQ(Lines(core.OnEvent(LeaveArrived{3, "a", 1}, 6 * kSecond)), (Script{"gone a/1 left", "reply_leave 3 ok"}));
+  EXPECT_EQ(Lines(core.OnEvent(StoreDone{2, true, ""}, 6 * kSecond)), (Script{"joined a/2", "reply_register 2 ok"}));
+}
+
+TEST(SchedulerCore, RefusesASecondPoolOfANameUntilTheFirstIsLost) {
+  SchedulerCore core(SmallConfig(), {}, 0);
+  RegisterArrived first = Register(1, "a", 1);
+  first.pool.machine = "box1";
+  first.pool.pid = 4711;
+  core.OnEvent(first, 0);
+  EXPECT_EQ(Lines(core.OnEvent(Register(2, "a", 2), 0)), Script{"reply_register 2 unavailable"}) << "being stored";
+  core.OnEvent(StoreDone{1, true, ""}, 0);
+  const std::vector<Action> refused = core.OnEvent(Register(3, "a", 2), kSecond);
+  EXPECT_EQ(Lines(refused), Script{"reply_register 3 unavailable"});
+  const std::string& why = std::get<ReplyRegister>(refused.at(0)).reason;
+  EXPECT_NE(why.find("a pool named a is alive on box1, process 4711"), std::string::npos) << why;
+  EXPECT_NE(why.find("another --id"), std::string::npos) << why;
+  EXPECT_EQ(Lines(core.OnEvent(Heartbeat(4, "a", 1), kSecond)), Script{"reply_heartbeat 4 ok"});
+  EXPECT_EQ(Lines(core.OnEvent(Register(5, "a", 2), 6 * kSecond)), Script{"store a/2"}) << "silent since";
+}
+
+// Else the file would name one life, and the table another that has come back meanwhile.
+TEST(SchedulerCore, DoesNotTakeALostPoolBackWhoseNameIsBeingStoredForAnother) {
+  SchedulerCore core(SmallConfig(), {}, 0);
+  core.OnEvent(Register(1, "a", 1), 0);
+  core.OnEvent(StoreDone{1, true, ""}, 0);
+  core.OnEvent(Tick{}, 5 * kSecond);
+  EXPECT_EQ(Lines(core.OnEvent(Register(2, "a", 2), 6 * kSecond)), Script{"store a/2"});
+  EXPECT_EQ(Lines(core.OnEvent(Register(3, "a", 1), 6 * kSecond)), Script{"reply_register 3 superseded"});
+  EXPECT_EQ(Lines(core.OnEvent(StoreDone{2, true, ""}, 7 * kSecond)), (Script{"joined a/2", "reply_register 2 ok"}));
 }
 
 }  // namespace
