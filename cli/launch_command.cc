@@ -84,13 +84,16 @@ bool StartScheduler(const std::string& listen, const std::string& log) {
   return false;
 }
 
+bool Serves(const scheduler::ClusterView& view, const std::string& host) {
+  return std::any_of(view.pools.begin(), view.pools.end(), [&](const auto& row) {
+    return row.pool.pool_id == PoolNameOf(host) && row.standing == scheduler::Standing::kAlive;
+  });
+}
+
 std::size_t Alive(const scheduler::ListenAddress& address, const std::vector<std::string>& hosts) {
   const ClusterAnswer answer = AskScheduler(address, std::chrono::seconds(5));
-  return static_cast<std::size_t>(std::count_if(hosts.begin(), hosts.end(), [&](const std::string& host) {
-    return std::any_of(answer.view.pools.begin(), answer.view.pools.end(), [&](const auto& row) {
-      return row.pool.pool_id == PoolNameOf(host) && row.standing == scheduler::Standing::kAlive;
-    });
-  }));
+  return static_cast<std::size_t>(
+      std::count_if(hosts.begin(), hosts.end(), [&](const auto& host) { return Serves(answer.view, host); }));
 }
 
 bool Await(const scheduler::ListenAddress& address, const LaunchRequest& request, std::size_t count) {
@@ -152,7 +155,12 @@ int RunLaunch(const LaunchRequest& request, char** argv) {
   std::vector<std::string> ssh;
   for (std::string word; words >> word;) ssh.push_back(word);
   int failed = 0;
+  const ClusterAnswer before = AskScheduler(scheduler::ParseListenAddress(where), std::chrono::seconds(5));
   for (const std::string& host : request.hosts) {
+    if (Serves(before.view, host)) {  // a second one would be turned away as long as that one lives
+      std::printf("%s: a pool of that name serves already\n", host.c_str());
+      continue;
+    }
     std::string invitation, why;
     if (!MakeInvitation(state, where, 600, &invitation, &why)) {
       std::fprintf(stderr, "sheaf: %s\n", why.c_str());

@@ -169,7 +169,7 @@ if [ -n "$faults" ] && [ $mode = namespaces ]; then
 fi
 if [ $mode = namespaces ]; then
   # A second cluster, started from its first machine over what stands in for ssh, and ended again.
-  for name in "${!pid_@}"; do kill "${!name}" 2>/dev/null || true; done
+  for name in far1 far2 near; do on sched "$sheaf" drain "$name" >"$work/out" || fail "drain $name: $(cat "$work/out")"; done
   cat >"$work/ssh" <<SSH
 #!/usr/bin/env bash
 home=$work/\$1
@@ -182,6 +182,9 @@ SSH
   await "$work/far1/sheaf/pool.address"
   on far1 env SHEAF_ADDRESS="$(cat "$work/far1/sheaf/pool.address")" timeout 60 "$examples/hello_task" >"$work/out" ||
     fail "hello_task on the launched cluster"
+  on sched "$sheaf" launch ssh far1 far2 --ssh "$work/ssh" --remote-sheaf "$sheaf" --workers 1 >"$work/out" ||
+    fail "launch ssh, again: $(cat "$work/out")"
+  grep -q "far1: a pool of that name serves already" "$work/out" || fail "launch said, again: $(cat "$work/out")"
   on sched "$sheaf" launch ssh far1 far2 --down >"$work/out" || fail "launch --down: $(cat "$work/out")"
 fi
 
