@@ -160,9 +160,9 @@ json ToJson(const PoolRow& row) {
           {"own_milli", row.own_milli},
           {"lent_milli", row.lent_milli},
           {"free_milli", Free(row)},
-          {"resources_milli", row.offer.resources},
+          {"resources_milli", row.offer.has.resources},
           {"resources_lent_milli", row.lent},
-          {"labels", row.offer.labels},
+          {"labels", row.offer.has.labels},
           {"relay_address", row.offer.address}};
 }
 
@@ -178,8 +178,8 @@ json ToJson(const ClusterView& view, const JobRow& job) {
           {"expected", job.expected},
           {"wants", job.expected ? json(nullptr) : json(job.want.slots)},
           {"cpus_milli", job.expected ? json(nullptr) : json(job.want.cpus_milli)},
-          {"resources_milli", job.want.resources},
-          {"labels", job.want.labels},
+          {"resources_milli", job.want.needs.resources},
+          {"labels", job.want.needs.labels},
           {"holds", job.holds},
           {"on", on},
           {"waiting_ms", job.holds < job.want.slots ? json(job.waiting_ms) : json(nullptr)}};
@@ -266,12 +266,12 @@ std::string PoolTable(const ClusterView& view, const std::string& pool) {
   const PoolRow* row = FindPool(view, pool);
   if (!row) return {};
   std::string has;
-  for (const auto& [name, amount] : row->offer.resources) {
+  for (const auto& [name, amount] : row->offer.has.resources) {
     const auto lent = row->lent.find(name);
     has += (has.empty() ? "" : ", ") + FormatAmount(amount) + " " + name;
     if (lent != row->lent.end() && lent->second > 0) has += " (" + FormatAmount(lent->second) + " lent)";
   }
-  for (const std::string& label : row->offer.labels) has += (has.empty() ? "" : ", ") + label;
+  for (const std::string& label : row->offer.has.labels) has += (has.empty() ? "" : ", ") + label;
   std::string text = Facts(
       {{"pool", pool},
        {"standing", StandingOf(*row)},

@@ -32,14 +32,24 @@ Standing FromMessage(v1::PoolStanding standing) {
   }
 }
 
+// Of offers, wants and rows alike.
+template <class Message>
+void PutNeeds(const Needs& needs, Message* message) {
+  message->mutable_resources()->insert(needs.resources.begin(), needs.resources.end());
+  for (const std::string& label : needs.labels) message->add_labels(label);
+}
+template <class Message>
+Needs NeedsIn(const Message& message) {
+  return {AmountsOf(message.resources()), {message.labels().begin(), message.labels().end()}};
+}
+
 v1::JobRow ToMessage(const JobRow& row) {
   v1::JobRow message;
   message.set_pool_id(row.pool);
   message.set_job(row.job);
   message.set_wants(row.want.slots);
   message.set_cpus_milli(row.want.cpus_milli);
-  message.mutable_resources()->insert(row.want.resources.begin(), row.want.resources.end());
-  for (const std::string& label : row.want.labels) message.add_labels(label);
+  PutNeeds(row.want.needs, &message);
   message.set_holds(row.holds);
   message.set_waiting_ms(row.waiting_ms);
   message.set_expected(row.expected);
@@ -52,8 +62,7 @@ JobRow FromMessage(const v1::JobRow& message) {
   row.job = row.want.job = message.job();
   row.want.slots = message.wants();
   row.want.cpus_milli = message.cpus_milli();
-  row.want.resources = AmountsOf(message.resources());
-  row.want.labels.insert(message.labels().begin(), message.labels().end());
+  row.want.needs = NeedsIn(message);
   row.holds = message.holds();
   row.waiting_ms = message.waiting_ms();
   row.expected = message.expected();
@@ -123,8 +132,7 @@ PoolLoad FromMessage(const v1::PoolLoad& message) {
 v1::PoolOffer ToMessage(const PoolOffer& offer) {
   v1::PoolOffer message;
   message.set_cpus_milli(offer.cpus_milli);
-  for (const auto& [name, amount] : offer.resources) (*message.mutable_resources())[name] = amount;
-  for (const std::string& label : offer.labels) message.add_labels(label);
+  PutNeeds(offer.has, &message);
   message.set_address(offer.address);
   return message;
 }
@@ -141,8 +149,7 @@ Resources AmountsOf(const google::protobuf::Map<std::string, std::uint64_t>& mes
 PoolOffer FromMessage(const v1::PoolOffer& message) {
   PoolOffer offer;
   offer.cpus_milli = message.cpus_milli();
-  offer.resources = AmountsOf(message.resources());
-  offer.labels.insert(message.labels().begin(), message.labels().end());
+  offer.has = NeedsIn(message);
   offer.address = message.address();
   return offer;
 }
@@ -153,8 +160,7 @@ v1::LeaseWant ToMessage(const LeaseWant& want) {
   message.set_slots(want.slots);
   message.set_cpus_milli(want.cpus_milli);
   message.set_waiting_ms(want.waiting_ms);
-  for (const auto& [name, amount] : want.resources) (*message.mutable_resources())[name] = amount;
-  for (const std::string& label : want.labels) message.add_labels(label);
+  PutNeeds(want.needs, &message);
   for (const auto& [pool, bytes] : want.bytes) {
     v1::LeaseWant::Locality* there = message.add_bytes();
     there->set_pool_id(pool);
@@ -170,8 +176,7 @@ LeaseWant FromMessage(const v1::LeaseWant& message) {
   want.slots = std::min(message.slots(), kSlotsMax);
   want.cpus_milli = std::clamp(message.cpus_milli(), 1u, kMilliMax);
   want.waiting_ms = message.waiting_ms();
-  want.resources = AmountsOf(message.resources());
-  want.labels.insert(message.labels().begin(), message.labels().end());
+  want.needs = NeedsIn(message);
   for (const auto& there : message.bytes()) want.bytes.emplace_back(there.pool_id(), there.bytes());
   return want;
 }

@@ -20,12 +20,7 @@ void Remove(std::vector<std::uint64_t>* from, std::uint64_t what) {
 }  // namespace
 
 bool CouldFit(const PoolOffer& offer, const LeaseWant& want) {
-  if (offer.cpus_milli < want.cpus_milli || offer.address.empty()) return false;
-  for (const auto& [name, amount] : want.resources) {
-    const auto there = offer.resources.find(name);
-    if (there == offer.resources.end() || there->second < amount) return false;
-  }
-  return std::includes(offer.labels.begin(), offer.labels.end(), want.labels.begin(), want.labels.end());
+  return offer.cpus_milli >= want.cpus_milli && !offer.address.empty() && Satisfies(offer.has, want.needs);
 }
 
 PlacementCore::Pool* PlacementCore::Find(const std::string& pool) {
@@ -71,10 +66,10 @@ void PlacementCore::Index(Place place) {
 std::uint32_t PlacementCore::SlotsFor(const Pool& pool, const LeaseWant& want, std::uint32_t most) const {
   if (!pool.up || !CouldFit(pool.offer, want)) return 0;
   std::uint64_t slots = std::min<std::uint64_t>(most, Free(pool) / std::max<std::uint32_t>(want.cpus_milli, 1));
-  for (const auto& [name, amount] : want.resources) {
+  for (const auto& [name, amount] : want.needs.resources) {
     if (amount == 0) continue;
     const std::uint64_t used = AmountOf(pool.lent, name) + AmountOf(pool.own, name),
-                        has = AmountOf(pool.offer.resources, name);
+                        has = AmountOf(pool.offer.has.resources, name);
     slots = std::min(slots, used < has ? (has - used) / amount : 0);
   }
   return static_cast<std::uint32_t>(slots);
@@ -250,8 +245,9 @@ void PlacementCore::Make(const JobKey& key, Place lender, std::uint32_t slots, T
   Job& job = jobs_.at(key);
   Pool& pool = pools_[lender];
   Grant grant;
-  grant.info = {next_grant_++, key.second,          pool.id,           pool.incarnation, pool.offer.address,
-                slots,         job.want.cpus_milli, job.want.resources};
+  grant.info = {
+      next_grant_++,           key.second, pool.id, pool.incarnation, pool.offer.address, slots, job.want.cpus_milli,
+      job.want.needs.resources};
   grant.borrower = key.first;
   grant.lender = lender;
   grant.since = now;
@@ -381,10 +377,10 @@ void PlacementCore::Serve(Time now) {
 bool PlacementCore::FitsWithout(const Pool& pool, const LeaseWant& want, const GrantInfo& grant) const {
   if (!pool.up || !CouldFit(pool.offer, want)) return false;
   if (Free(pool) + std::uint64_t{grant.slots} * grant.cpus_milli < want.cpus_milli) return false;
-  return std::all_of(want.resources.begin(), want.resources.end(), [&](const auto& need) {
+  return std::all_of(want.needs.resources.begin(), want.needs.resources.end(), [&](const auto& need) {
     const std::uint64_t used = AmountOf(pool.lent, need.first) + AmountOf(pool.own, need.first);
     const std::uint64_t after = used - std::min(used, AmountOf(grant.resources, need.first) * grant.slots);
-    return after + need.second <= AmountOf(pool.offer.resources, need.first);
+    return after + need.second <= AmountOf(pool.offer.has.resources, need.first);
   });
 }
 

@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/needs.h"
 #include "scheduler/node_table.h"
 
 namespace sheaf::scheduler {
@@ -31,8 +32,7 @@ struct LeaseWant {
   std::uint64_t job = 0;  // as its pool numbers it
   std::uint32_t slots = 0, cpus_milli = 1000;
   std::uint64_t waiting_ms = 0;
-  Resources resources;                                       // of each slot
-  std::set<std::string> labels;                              // "name=value", all of them
+  Needs needs;                                               // of each slot, besides CPUs
   std::vector<std::pair<std::string, std::uint64_t>> bytes;  // pool, bytes of the arguments that lie there
   friend bool operator==(const LeaseWant&, const LeaseWant&) = default;
 };
@@ -65,8 +65,7 @@ struct GrantRecord {
 
 struct PoolOffer {
   std::uint64_t cpus_milli = 0;
-  Resources resources;
-  std::set<std::string> labels;
+  Needs has;
   std::string address;  // empty: takes no relays
   friend bool operator==(const PoolOffer&, const PoolOffer&) = default;
 };

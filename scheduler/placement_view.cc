@@ -100,7 +100,7 @@ void PlacementCore::Show(Time now, ClusterView* view) const {
     row.lent_milli = pool->lent_milli;
     row.offer.cpus_milli = pool->offer.cpus_milli;
     row.offer.address = pool->offer.address;
-    if (!room.Take(SizeOf(pool->offer.resources) + SizeOf(pool->offer.labels) + SizeOf(pool->lent) +
+    if (!room.Take(SizeOf(pool->offer.has.resources) + SizeOf(pool->offer.has.labels) + SizeOf(pool->lent) +
                    SizeOf(pool->own))) {
       ++view->left_out;
       continue;
@@ -117,7 +117,7 @@ void PlacementCore::Show(Time now, ClusterView* view) const {
     row.want = job.want;
     row.want.bytes.clear();
     if (job.has < job.want.slots) row.waiting_ms = milliseconds(job.since);
-    if (room.Take(row.pool.size() + SizeOf(row.want.resources) + SizeOf(row.want.labels))) {
+    if (room.Take(row.pool.size() + SizeOf(row.want.needs.resources) + SizeOf(row.want.needs.labels))) {
       view->jobs.push_back(std::move(row));
     } else {
       ++view->left_out;

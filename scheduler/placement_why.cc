@@ -32,9 +32,9 @@ std::uint64_t FreeOf(const PoolRow& row) {
 // As PlacementCore::SlotsFor and its buckets: a pool with less than a CPU free is no candidate.
 bool HasRoom(const PoolRow& row, const LeaseWant& want) {
   if (FreeOf(row) < std::max<std::uint64_t>(want.cpus_milli, 1000)) return false;
-  return std::all_of(want.resources.begin(), want.resources.end(), [&](const auto& need) {
+  return std::all_of(want.needs.resources.begin(), want.needs.resources.end(), [&](const auto& need) {
     const auto lent = row.lent.find(need.first);
-    return (lent == row.lent.end() ? 0 : lent->second) + need.second <= row.offer.resources.at(need.first);
+    return (lent == row.lent.end() ? 0 : lent->second) + need.second <= row.offer.has.resources.at(need.first);
   });
 }
 
@@ -46,17 +46,17 @@ std::vector<std::string> MissingIn(const std::vector<const PoolRow*>& lenders, c
   if (cpus < want.cpus_milli)
     missing.push_back(FormatAmount(want.cpus_milli) + " CPUs in one slot (the largest pool has " + FormatAmount(cpus) +
                       ")");
-  for (const auto& [name, amount] : want.resources) {
+  for (const auto& [name, amount] : want.needs.resources) {
     std::uint64_t most = 0;
     for (const PoolRow* row : lenders)
-      if (const auto has = row->offer.resources.find(name); has != row->offer.resources.end())
+      if (const auto has = row->offer.has.resources.find(name); has != row->offer.has.resources.end())
         most = std::max(most, has->second);
     if (most >= amount && most > 0) continue;
     missing.push_back(FormatAmount(amount) + " " + name + (most == 0 ? "" : " (at most " + FormatAmount(most) + ")"));
   }
-  for (const std::string& label : want.labels) {
+  for (const std::string& label : want.needs.labels) {
     const bool somewhere = std::any_of(lenders.begin(), lenders.end(),
-                                       [&](const PoolRow* row) { return row->offer.labels.contains(label); });
+                                       [&](const PoolRow* row) { return row->offer.has.labels.contains(label); });
     if (!somewhere) missing.push_back("the label " + label);
   }
   return missing;
@@ -143,8 +143,8 @@ const char* NameOf(Reason reason) {
 
 std::string NeedsOf(const LeaseWant& want) {
   std::string text = FormatAmount(want.cpus_milli) + (want.cpus_milli == 1000 ? " CPU" : " CPUs");
-  for (const auto& [name, amount] : want.resources) text += ", " + FormatAmount(amount) + " " + name;
-  for (const std::string& label : want.labels) text += ", " + label;
+  for (const auto& [name, amount] : want.needs.resources) text += ", " + FormatAmount(amount) + " " + name;
+  for (const std::string& label : want.needs.labels) text += ", " + label;
   return text;
 }
 

@@ -36,12 +36,12 @@ std::string Fault(const RegisterArrived& event) {
   }
   if (!IsPlainText(event.offer.address)) return "an address is printable ASCII of at most 512 bytes";
   constexpr std::size_t kNamedMax = 64;
-  if (event.offer.resources.size() > kNamedMax || event.offer.labels.size() > kNamedMax)
+  if (event.offer.has.resources.size() > kNamedMax || event.offer.has.labels.size() > kNamedMax)
     return "a pool has at most 64 custom resources and 64 labels";
-  for (const auto& [name, amount] : event.offer.resources)
+  for (const auto& [name, amount] : event.offer.has.resources)
     if (!IsPlainText(name) || amount > (std::uint64_t{1} << 50))
       return "a resource with a name or amount out of bounds";
-  for (const std::string& label : event.offer.labels)
+  for (const std::string& label : event.offer.has.labels)
     if (!IsPlainText(label)) return "a label is printable ASCII of at most 512 bytes";
   return {};
 }

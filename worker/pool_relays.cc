@@ -275,8 +275,7 @@ void PoolServer::Admit(Connection& connection, std::uint64_t request, const Admi
 scheduler::PoolOffer PoolServer::Offer() const {
   scheduler::PoolOffer offer;
   offer.cpus_milli = std::uint64_t{slots_} * 1000;
-  offer.resources = options_.has.resources;
-  offer.labels = options_.has.labels;
+  offer.has = options_.has;
   offer.address = relay_address_;
   return offer;
 }
@@ -299,8 +298,7 @@ scheduler::PoolReport PoolServer::Report() const {
       want.job = number;
       want.slots = static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, limits::kPairsMax));
       want.cpus_milli = leases_->Width({id, shape});
-      want.resources = job.shapes[shape].resources;
-      want.labels = job.shapes[shape].labels;
+      want.needs = job.shapes[shape];
       // A parked relay that leads nowhere near the arguments is better than none.
       for (const auto& [grant, relay] : relays_)
         if (relay.grant.job == number && relay.parked_since != INT64_MAX && !relay.leaving)

@@ -28,8 +28,8 @@ ClusterView Three() {
   far.load.slots = 6;
   far.offer.cpus_milli = 6000;
   far.offer.address = "10.0.0.2:7401";
-  far.offer.resources = {{"gpu", 2000}};
-  far.offer.labels = {"zone=x"};
+  far.offer.has.resources = {{"gpu", 2000}};
+  far.offer.has.labels = {"zone=x"};
   far.own_milli = 1500;
   far.lent_milli = 4000;
   far.lent = {{"gpu", 500}};
@@ -41,7 +41,7 @@ ClusterView Three() {
   job.pool = "near";
   job.job = 3;
   job.want.slots = 6;
-  job.want.labels = {"zone=x"};
+  job.want.needs.labels = {"zone=x"};
   job.holds = 4;
   job.waiting_ms = 12'000;
   view.jobs = {job};
@@ -158,7 +158,7 @@ TEST(PlacementText, IsAlwaysOneValidDocument) {
 TEST(PlacementText, DoesNotLetADaemonDriveTheTerminal) {
   ClusterView view = Three();
   view.pools[0].pool.machine = "\x1b[2J";
-  view.jobs[0].want.labels = {"\x1b[31m"};
+  view.jobs[0].want.needs.labels = {"\x1b[31m"};
   for (const std::string& text : {ListTable(Kind::kPools, view), ListTable(Kind::kJobs, view), PoolTable(view, "far"),
                                   JobTable(view, {"near", 3}), WhyText(*scheduler::Why(view, "near", 3))})
     EXPECT_EQ(text.find('\x1b'), std::string::npos) << text;

@@ -17,8 +17,8 @@ class PlacementWhyTest : public ::testing::Test {
     PoolOffer offer;
     offer.cpus_milli = cpus * 1000;
     offer.address = "h:1";
-    offer.resources = std::move(resources);
-    offer.labels = std::move(labels);
+    offer.has.resources = std::move(resources);
+    offer.has.labels = std::move(labels);
     core_.PoolUp(id, 1, offer, 0);
     if (!standing_.contains(id)) standing_[id] = Standing::kAlive;
   }
@@ -98,7 +98,7 @@ TEST_F(PlacementWhyTest, NamesWhoHoldsWhatNobodyHasFree) {
 TEST_F(PlacementWhyTest, NamesWhoHoldsTheResourceThatIsScarce) {
   Up("near", 0), Up("g", 8, {{"gpu", 1000}});
   LeaseWant one = Want(1, 1), two = Want(2, 1);
-  one.resources = two.resources = {{"gpu", 1000}};
+  one.needs.resources = two.needs.resources = {{"gpu", 1000}};
   Report("near", {one});
   Report("near", {one, two});
   EXPECT_EQ(Ask("near", 2), Reason::kNobodyFree) << "CPUs are free, the resource is not";
@@ -113,13 +113,13 @@ TEST_F(PlacementWhyTest, SaysWhichCpusResourcesOrLabelsNoPoolOffers) {
   EXPECT_EQ(Ask("near", 1), Reason::kInfeasible) << "its own pool is large enough, but that is not elsewhere";
   EXPECT_TRUE(Says("No other pool has 4.5 CPUs in one slot (the largest pool has 4), busy or not.")) << text_;
   want = Want(2, 1);
-  want.resources = {{"gpu", 1500}, {"tpu", 1000}};
-  want.labels = {"zone=x", "zone=y"};
+  want.needs.resources = {{"gpu", 1500}, {"tpu", 1000}};
+  want.needs.labels = {"zone=x", "zone=y"};
   Report("near", {want});
   EXPECT_EQ(Ask("near", 2), Reason::kInfeasible);
   EXPECT_TRUE(Says("1.5 gpu (at most 1), nor 1 tpu, nor the label zone=y, busy or not")) << text_;
-  want.resources = {{"gpu", 1000}};
-  want.labels = {"zone=x"};
+  want.needs.resources = {{"gpu", 1000}};
+  want.needs.labels = {"zone=x"};
   Report("near", {want});
   EXPECT_EQ(Ask("near", 2), Reason::kInfeasible);
   EXPECT_TRUE(Says("all of that together")) << text_;
@@ -213,7 +213,7 @@ TEST_F(PlacementWhyTest, TheViewIsBoundedAndSaysWhatItLeftOut) {
   std::vector<LeaseWant> wants;
   for (std::uint64_t job = 1; job <= 256; ++job) {
     wants.push_back(Want(job, 1));
-    for (int i = 0; i < 64; ++i) wants.back().labels.insert(std::to_string(i) + std::string(900, 'x'));
+    for (int i = 0; i < 64; ++i) wants.back().needs.labels.insert(std::to_string(i) + std::string(900, 'x'));
   }
   Up("near", 0);
   Report("near", wants);

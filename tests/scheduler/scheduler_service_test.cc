@@ -133,8 +133,8 @@ TEST_F(ServiceTest, ShowsJobsAndGrantsToWhoeverAsksForThem) {
   RegisterArrived lender = Register("far");
   lender.offer.cpus_milli = 4000;
   lender.offer.address = "h:1";
-  lender.offer.resources = {{"gpu", 2000}};
-  lender.offer.labels = {"zone=x"};
+  lender.offer.has.resources = {{"gpu", 2000}};
+  lender.offer.has.labels = {"zone=x"};
   ASSERT_TRUE(client.Register(lender, kPatience, &joined).ok());
   ASSERT_TRUE(client.Register(Register("near"), kPatience, &joined).ok());
   HeartbeatArrived beat;
@@ -145,8 +145,8 @@ TEST_F(ServiceTest, ShowsJobsAndGrantsToWhoeverAsksForThem) {
   LeaseWant want;
   want.job = 9;
   want.slots = 3;
-  want.resources = {{"gpu", 1000}};
-  want.labels = {"zone=x"};
+  want.needs.resources = {{"gpu", 1000}};
+  want.needs.labels = {"zone=x"};
   beat.report.wants = {want};
   HeartbeatResult answer;
   ASSERT_TRUE(client.Heartbeat(beat, kPatience, &answer).ok());
