@@ -17,6 +17,7 @@
 #include <cstring>
 
 #include "base/address.h"
+#include "base/loopback.h"
 #include "base/random.h"
 #include "worker/pool_send.h"
 #include "worker/relay/relay_main.h"
@@ -37,9 +38,8 @@ Fd PoolServer::ListenOn(const std::string& host, const std::string& port, std::u
   Fd socket(::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const int on = 1;
   if (socket) setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  const bool loopback = found->ai_family == AF_INET
-                            ? (ntohl(reinterpret_cast<sockaddr_in*>(found->ai_addr)->sin_addr.s_addr) >> 24) == 127
-                            : IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<sockaddr_in6*>(found->ai_addr)->sin6_addr) != 0;
+  const bool loopback = IsLoopback(found->ai_addr);
+  if (socket && loopback) SendWithoutPacing(socket.get());
   const bool allowed = loopback || !options_.pki_directory.empty();
   const bool listening =
       allowed && socket && bind(socket.get(), found->ai_addr, found->ai_addrlen) == 0 && listen(socket.get(), 64) == 0;

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/address.h"
+#include "base/loopback.h"
 #include "worker/relay/tls.h"
 
 namespace sheaf::relay {
@@ -35,6 +36,7 @@ Fd ConnectTo(const std::string& address, std::string* why) {
   for (const addrinfo* at = found; at && !connected; at = at->ai_next) {
     Fd socket(::socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!socket) continue;
+    if (IsLoopback(at->ai_addr)) SendWithoutPacing(socket.get());
     if (connect(socket.get(), at->ai_addr, at->ai_addrlen) != 0 && errno != EINPROGRESS) {
       error = errno;
       continue;
