@@ -1,8 +1,9 @@
-// Bare TCP on the loopback interface, and a bare TLS stream: the limits of everything between two pools.
+// Bare TCP on the loopback interface, and a bare TLS stream over a link: the limits of everything between two pools.
 //
 //   ping    64 bytes there and back, both sides blocking in recv        -> limit.tcp.us
 //   stream  1 GiB from a warm buffer into a warm one, one connection    -> limit.tcp.gbps
-//   tls     the same through TLS 1.3                                    -> limit.tls.gbps
+//   tls     the same through TLS 1.3, over the link of net.transfer_1g.tls (links.h)
+//                                                                       -> limit.tls.gbps
 //
 // Usage: tcp MODE [--rounds N]
 #include <arpa/inet.h>
@@ -19,27 +20,31 @@
 #include <thread>
 #include <vector>
 
+#include "bench/links.h"
 #include "bench/measure.h"
 
 namespace {
 
 constexpr std::size_t kMessage = 64, kChunk = 1 << 20;
+constexpr in_addr_t kFar = 0x0a4e0002;  // 10.78.0.2
 constexpr std::int64_t kBytes = std::int64_t{1} << 30;
 
 void Need(bool ok, const char* what) {
   if (!ok) bench::Die(std::string(what) + " failed");
 }
 
-// Two connected sockets; the second belongs to the child.
-void Connect(int* here, int* there) {
+// Two connected sockets; the second belongs to the child. With `links`: of two machines.
+void Connect(int* here, int* there, const bench::Links* links = nullptr) {
+  if (links) Need(links->Enter("far"), "a network namespace");
   const int listener = socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_addr.s_addr = htonl(links ? kFar : INADDR_LOOPBACK);
   socklen_t size = sizeof address;
   Need(bind(listener, reinterpret_cast<sockaddr*>(&address), size) == 0 && listen(listener, 1) == 0 &&
            getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) == 0,
        "listen");
+  if (links) Need(links->Enter("near"), "a network namespace");
   *here = socket(AF_INET, SOCK_STREAM, 0);
   Need(connect(*here, reinterpret_cast<sockaddr*>(&address), size) == 0, "connect");
   *there = accept(listener, nullptr, nullptr);
@@ -106,7 +111,11 @@ SSL* Tls(int fd, bool connects, EVP_PKEY* key, X509* certificate) {
 void StreamBytes(bool tls, int streams, bench::Report& report) {
   constexpr int kRounds = 4;
   std::vector<int> here(static_cast<std::size_t>(streams)), there(here.size());
-  for (std::size_t i = 0; i < here.size(); ++i) Connect(&here[i], &there[i]);
+  const std::string name = tls ? "limit.tls.gbps" : "limit.tcp.gbps";
+  bench::Links links;
+  if (tls && !(links.MakeHub() && links.MakeMachine("near") && links.MakeMachine("far")))
+    return report.Missing(name, "network namespaces cannot be made here");
+  for (std::size_t i = 0; i < here.size(); ++i) Connect(&here[i], &there[i], tls ? &links : nullptr);
   EVP_PKEY* key = EVP_EC_gen("P-256");
   X509* certificate = X509_new();
   X509_gmtime_adj(X509_getm_notBefore(certificate), -60);
@@ -156,7 +165,7 @@ void StreamBytes(bool tls, int streams, bench::Report& report) {
   bench::Samples speed;
   for (std::size_t i = 1; i < ends.size(); ++i)
     speed.Add(static_cast<double>(kBytes) / static_cast<double>(ends[i] - ends[i - 1]));
-  report.Add(tls ? "limit.tls.gbps" : "limit.tcp.gbps", speed, 0.01);
+  report.Add(name, speed, 0.01);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/links.h"
 #include "bench/measure.h"
 #include "sheaf/sheaf.h"
 
@@ -21,12 +22,10 @@ namespace bench {
 // kPlain: pools on the loopback interface. kTls: each in a namespace of its own. kSlow: behind links of 50 MB/s both ways.
 enum class Wire { kPlain, kTls, kSlow };
 
-inline bool Shell(const std::string& command) { return std::system((command + " >/dev/null 2>&1").c_str()) == 0; }
-
 // Ends with the object: the supervisors are killed, and all they started dies with them.
 class Cluster {
  public:
-  Cluster(int pools, int workers, Wire wire = Wire::kPlain) : wire_(wire) {
+  Cluster(int pools, int workers, Wire wire = Wire::kPlain) : wire_(wire), links_(wire == Wire::kSlow) {
     char name[] = "/tmp/sheaf-bench-net-XXXXXX";
     if (!mkdtemp(name)) Die("mkdtemp failed");
     directory_ = name;
@@ -34,8 +33,8 @@ class Cluster {
     setenv("XDG_STATE_HOME", name, 1);
     setenv("SHEAF_CACHE", (directory_ + "/programs").c_str(), 1);
     if (wire != Wire::kPlain) {
-      ok_ = MakeHub() && MakeMachine("scheduler") && MakeMachine("near");
-      for (int i = 0; i < pools && ok_; ++i) ok_ = MakeMachine("far" + std::to_string(i));
+      ok_ = links_.MakeHub() && links_.MakeMachine("scheduler") && links_.MakeMachine("near");
+      for (int i = 0; i < pools && ok_; ++i) ok_ = links_.MakeMachine("far" + std::to_string(i));
       if (!ok_) return;
     }
     Start("scheduler", {"scheduler", "start", "--listen", wire == Wire::kPlain ? "127.0.0.1:0" : "10.78.0.1:7400",
@@ -49,7 +48,6 @@ class Cluster {
   ~Cluster() {
     for (const pid_t pid : processes_) kill(pid, SIGKILL);
     for (const pid_t pid : processes_) waitpid(pid, nullptr, 0);
-    for (const std::string& machine : machines_) Shell("ip netns del " + NameOf(machine));
     [[maybe_unused]] const int removed = std::system(("rm -rf " + directory_).c_str());
   }
   void Init() {
@@ -79,26 +77,6 @@ class Cluster {
   }
 
  private:
-  std::string NameOf(const std::string& machine) const { return "sb" + std::to_string(getpid()) + "-" + machine; }
-  bool MakeHub() {
-    machines_.push_back("hub");
-    const std::string hub = NameOf("hub");
-    return Shell("ip netns add " + hub) && Shell("ip -n " + hub + " link add br0 type bridge") &&
-           Shell("ip -n " + hub + " link set br0 up");
-  }
-  bool MakeMachine(const std::string& machine) {
-    const std::string hub = NameOf("hub"), own = NameOf(machine), port = "p" + std::to_string(machines_.size());
-    const std::string address = "10.78.0." + std::to_string(machines_.size()) + "/24";
-    const std::string shape = " root tbf rate 400mbit burst 256kb latency 50ms";
-    machines_.push_back(machine);
-    return Shell("ip netns add " + own) && Shell("ip -n " + own + " link set lo up") &&
-           Shell("ip link add " + port + " netns " + hub + " type veth peer name eth0 netns " + own) &&
-           Shell("ip -n " + hub + " link set " + port + " master br0 up") &&
-           Shell("ip -n " + own + " addr add " + address + " dev eth0") &&
-           Shell("ip -n " + own + " link set eth0 up") &&
-           (wire_ == Wire::kTls || (Shell("tc -n " + own + " qdisc add dev eth0" + shape) &&
-                                    Shell("tc -n " + hub + " qdisc add dev " + port + shape)));
-  }
   void StartPool(const std::string& id, int workers) {
     std::vector<std::string> words{"pool", "start",   "--workers", std::to_string(workers), "--id",
                                    id,     "--store", "4GiB",      "--address-file",        directory_ + "/" + id};
@@ -115,7 +93,7 @@ class Cluster {
   void Start(const std::string& machine, std::vector<std::string> words) {
     words.insert(words.begin(), std::getenv("SHEAF_BIN"));
     if (wire_ != Wire::kPlain) {
-      const std::vector<std::string> inside{"/usr/bin/env", "ip", "netns", "exec", NameOf(machine)};
+      const std::vector<std::string> inside{"/usr/bin/env", "ip", "netns", "exec", links_.NameOf(machine)};
       words.insert(words.begin(), inside.begin(), inside.end());
     }
     const pid_t pid = fork();
@@ -139,8 +117,8 @@ class Cluster {
     Die(file + " did not start");
   }
   const Wire wire_;
+  Links links_;
   bool ok_ = true;
-  std::vector<std::string> machines_;
   std::string directory_, near_, scheduler_;
   std::vector<pid_t> processes_;
 };
