@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include <cstring>
@@ -56,7 +57,7 @@ class Machine {
       _exit(ServeTransfers({listener.get(), ends[1], path, address_, ""}));
     }
     close(ends[1]);
-    while (!std::filesystem::exists(path)) sched_yield();
+    while (!Listens()) sched_yield();
   }
   ~Machine() { Kill(); }
   void Kill() {
@@ -80,6 +81,15 @@ class Machine {
   const std::string& path() const { return path_; }
 
  private:
+  // Its name is there a moment before it listens.
+  bool Listens() const {
+    sockaddr_un own{};
+    own.sun_family = AF_UNIX;
+    path_.copy(own.sun_path, sizeof own.sun_path - 1);
+    const Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    return connect(socket.get(), reinterpret_cast<sockaddr*>(&own), sizeof own) == 0;
+  }
+
   std::string path_, address_;
   Fd own_;
   pid_t pid_ = 0;
