@@ -23,10 +23,11 @@ class Transport {
   virtual ~Transport() = default;
   // At least one byte, unless the peer is gone or silent for too long: 0. `all`: as many as asked for, if that saves work.
   virtual std::size_t Read(std::byte* to, std::size_t most, bool all = false) = 0;
-  virtual bool Write(iovec* pieces, int count) = 0;  // all of it; changes `pieces`
-  virtual bool Readable() { return true; }           // false: Read would wait. When in doubt, true
-  virtual bool Await() { return true; }              // until something comes; false: silence for too long
-  virtual void Abort() {}                            // from any thread: what waits here waits no more
+  virtual bool Write(iovec* pieces, int count) = 0;     // all of it; changes `pieces`
+  virtual bool Authenticates() const { return false; }  // what comes is what was sent, or nothing comes
+  virtual bool Readable() { return true; }              // false: Read would wait. When in doubt, true
+  virtual bool Await() { return true; }                 // until something comes; false: silence for too long
+  virtual void Abort() {}                               // from any thread: what waits here waits no more
 };
 std::unique_ptr<Transport> PlainTransport(Fd socket);
 bool AwaitInput(int socket);  // false: nothing for as long as silence may last
@@ -45,6 +46,7 @@ class Stream {
   void Abort() { transport_->Abort(); }
   bool Skip(std::uint64_t size);
   bool Write(iovec* pieces, int count);
+  bool Authenticates() const { return transport_->Authenticates(); }
   bool HasMore() const { return begin_ != end_; }  // read already, of the next frames
   // Looks again and again for `nanos`, and lets others have the CPU in between: a frame that is on its way comes sooner than
   // a sleeper wakes up. What is there, or not, is for Read to find.

@@ -89,6 +89,7 @@ class Tls final : public Transport {
     return poll(&waits, 1, 0) != 0;
   }
 
+  bool Authenticates() const override { return true; }
   bool Await() override { return AwaitInput(socket_.get()); }
   void Abort() override { shutdown(socket_.get(), SHUT_RDWR); }
 

@@ -65,7 +65,7 @@ struct SayFrame {
   Say kind;
   std::uint64_t offset;    // kPart; kHolder: the holder's name
   std::uint64_t size;      // kPart
-  std::uint64_t checksum;  // kPart: XXH3-64
+  std::uint64_t checksum;  // kPart: XXH3-64; 0 where the connection itself authenticates every byte
   AddressText address;     // kHolder; empty: the server itself
 };
 

@@ -272,7 +272,8 @@ TransferServer::Sent TransferServer::SendFrom(Stream& stream, Offer& offer, std:
       }
     }
     const std::byte* data = offer.window.data() + *at;
-    SayFrame say{kTransferMagic, Say::kPart, *at, part - *at, Checksum(data, part - *at), {}};
+    const std::uint64_t checksum = stream.Authenticates() ? 0 : Checksum(data, part - *at);
+    SayFrame say{kTransferMagic, Say::kPart, *at, part - *at, checksum, {}};
     iovec pieces[2] = {{&say, sizeof say}, {const_cast<std::byte*>(data), part - *at}};
     if (!stream.Write(pieces, 2)) return Sent::kBroken;
     *at = part;
