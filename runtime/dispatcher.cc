@@ -194,7 +194,9 @@ void Submitter::PushBacklogLocked() {
   for (bool pushed = true; pushed;) {
     pushed = false;
     for (std::uint32_t shape = 0; shape < shapes_.size(); ++shape)
-      if (!shapes_[shape].backlog.empty() && PushBacklogLocked(shape)) pushed = shapes_.size() > 1;
+      // Younger tasks do not keep busy whom an older one waits for.
+      if (!shapes_[shape].backlog.empty() && !(held_shapes_ >> shape & 1) && PushBacklogLocked(shape))
+        pushed = shapes_.size() > 1;
   }
 }
 
@@ -302,31 +304,33 @@ ObjectRoot* Submitter::RunnableLocked() {
 void Submitter::PushRequeueLocked() {
   constexpr std::int64_t kHoldNanos = 5'000'000'000;
   std::vector<QueuedTask> later;
-  bool held = false;
+  held_shapes_ = 0;
   for (const QueuedTask& place : requeue_) {
     ObjectRoot* root = Waiting(place);
     if (!root) continue;
     int best = DispatchCore::kNone;
     if (!MustWaitForRoomLocked(*root) && InputsReadyLocked(*root)) {
+      Moves moves;
+      const bool moves_count = relays_ > 0 && root->extra && MovesLocked(*root, &moves);
       const bool is_long = core_.CostOf(slots_.SlotOf(*root).task.function) >= DispatchCore::kUnknownNanos;
-      const bool wait_for_free =
-          is_long && core_.AnyRuns(ShapeOf(*root)) && (held_since_ == 0 || core_.clock() - held_since_ < kHoldNanos);
-      held |= wait_for_free;
+      const bool wait_for_free = is_long && !moves_count && core_.AnyRuns(ShapeOf(*root)) &&
+                                 (held_since_ == 0 || core_.clock() - held_since_ < kHoldNanos);
       const auto has_place = [&](int pair) {
-        if (wait_for_free && !core_.IsFree(pair)) return false;
         const Lane& urgent = PairAt(pair).lanes[1];
+        const std::uint32_t queued = urgent.tail - urgent.head;
+        if (wait_for_free && (!core_.IsFree(pair) || (PairAt(pair).places == 0 && queued > 0))) return false;
         if (ShapeOf(*root) != PairAt(pair).shape) return false;
         if (root->extra && root->extra->cpus_milli > PairAt(pair).widest) return false;
-        return urgent.tail - urgent.head < limits::kUrgentDepth;
+        return queued < limits::kUrgentDepth;
       };
-      Moves moves;
-      if (relays_ > 0 && root->extra && MovesLocked(*root, &moves)) {
+      if (moves_count) {
         std::int64_t late = 0;
         best = core_.ChooseUrgent(has_place, moves, &late);
         if (best != DispatchCore::kNone) NoteLateLocked(*root, late);
       } else {
         best = core_.ChooseUrgent(has_place);
       }
+      if (wait_for_free && best == DispatchCore::kNone) held_shapes_ |= 1u << ShapeOf(*root);
     }
     if (best == DispatchCore::kNone) {
       later.push_back(place);
@@ -337,7 +341,7 @@ void Submitter::PushRequeueLocked() {
     PushLocked(best, 1, root, core_.clock(), cost);
   }
   requeue_.swap(later);
-  if (!held || requeue_.empty()) {
+  if (held_shapes_ == 0) {
     held_since_ = 0;
   } else if (held_since_ == 0) {
     held_since_ = core_.clock();
@@ -407,6 +411,8 @@ void Submitter::PumpLocked() {
   if (outstanding_ == 0) return;
   const std::int64_t now = active_.empty() ? 0 : NowNanos();
   core_.Tick(now);
+  held_shapes_ = 0;
+  if (requeue_.empty()) held_since_ = 0;
   if (!requeue_.empty()) PushRequeueLocked();
   if (backlog_size_ > requeue_.size()) PushBacklogLocked();
   const bool own_waits = parts_.control->blocked.load(std::memory_order_relaxed) != 0;

@@ -38,9 +38,12 @@ std::uint64_t Submitter::BytesLocked(const ObjectRoot& input) const {
     if (payload.size() < sizeof named) return 0;
     std::memcpy(&named, payload.data(), sizeof named);
     bytes = named.size;
-    const std::byte* at = word.flags & store::kFlagMarked ? parts_.peers->Resolve(named.loc, named.size) : nullptr;
-    if (!at) return bytes;
-    payload = {at, named.size};
+    // What is not mapped here is not asked for: this is on the way of every task.
+    const store::Peer* peer = word.flags & store::kFlagMarked ? parts_.peers->Find(named.loc.client) : nullptr;
+    const std::byte* base = peer && named.loc.segment < limits::kSegmentsMax ? peer->Base(named.loc.segment) : nullptr;
+    const std::uint64_t size = base ? peer->Bytes(named.loc.segment) : 0;
+    if (!base || named.loc.offset > size || named.size > size - named.loc.offset) return bytes;
+    payload = {base + named.loc.offset, named.size};
   }
   std::span<const std::byte> marks;
   if (!(word.flags & store::kFlagMarked) || !detail::SplitMarks(&payload, &marks)) return bytes;
@@ -94,11 +97,19 @@ void Submitter::NoteInputsThereLocked(OutPair& pair, const ObjectRoot& root) {
 void Submitter::NoteThereLocked(OutPair& pair, const ObjectRoot& object) {
   if (BytesLocked(object) < kLargeBytes) return;
   const std::int64_t now = NowNanos();
-  if (pair.there.size() >= kThereMax)
-    std::erase_if(pair.there, [now](const auto& entry) { return now - entry.second >= kThereNanos; });
   const std::uint64_t key = KeyOf(object.slot, HomeOf(object).generation.load(std::memory_order_relaxed));
+  if (const auto known = pair.there.find(key); known != pair.there.end()) {
+    if (now - known->second >= kThereNanos) waited_.erase(key);
+    known->second = now;
+    return;
+  }
+  if (pair.there.size() >= kThereMax && now - pair.swept >= kThereNanos / 4) {
+    pair.swept = now;
+    std::erase_if(pair.there, [now](const auto& entry) { return now - entry.second >= kThereNanos; });
+  }
   if (pair.there.size() >= kThereMax) return;
-  if (std::exchange(pair.there[key], now) == 0) waited_.erase(key);
+  pair.there.emplace(key, now);
+  waited_.erase(key);
 }
 
 // A task stays with the bytes of its inputs, and could start so much earlier elsewhere, where somebody is idle.

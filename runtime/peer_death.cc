@@ -52,6 +52,7 @@ void Submitter::PeerGoneLocked(std::uint32_t client, int status) {
     core_.Close(i);
     std::erase(active_, pair);
     relays_ -= pair->places > 0 ? 1 : 0;
+    std::unordered_map<std::uint64_t, std::int64_t>().swap(pair->there);
     std::vector<Pin> holds;
     holds.swap(pair->recall_holds);
     for (Pin& hold : holds) DropLocked(std::move(hold));

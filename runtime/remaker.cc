@@ -122,8 +122,11 @@ void Remaker::PeerGone(std::uint32_t client) {
     Remake remake;
     remake.task = std::move(task);
     try {
-      const Look look(context_);
-      FindOwed(ValueOf(*remake.task.root, remake.task.pin), client, {}, InputsOf(remake.task), &seen, &remake.owed);
+      const Seen inputs = InputsOf(remake.task);
+      {
+        const Look look(context_);
+        FindOwed(ValueOf(*remake.task.root, remake.task.pin), client, {}, inputs, &seen, &remake.owed);
+      }
       for (Owed& owed : remake.owed) {
         owed.heir = context_.submitter().Promise();
         ++remake.open;
@@ -245,14 +248,14 @@ bool Remaker::TryFulfil(Remake& remake, Owed& owed) {
 }
 
 // Some of what is open. The helper thread has other things to do as well.
-void Remaker::Advance(Remake& remake, std::size_t* looks) {
+void Remaker::Advance(Remake& remake, std::size_t looks) {
   const std::size_t size = remake.owed.size();
   remake.asked = false;
-  for (std::size_t seen = 0; seen < size && remake.open > 0 && *looks > 0; ++seen) {
+  for (std::size_t seen = 0; seen < size && remake.open > 0 && looks > 0; ++seen) {
     Owed& owed = remake.owed[remake.next];
     remake.next = (remake.next + 1) % size;
     if (!owed.heir.pin) continue;
-    --*looks;
+    --looks;
     try {
       if (TryFulfil(remake, owed)) --remake.open;
     } catch (const Error& error) {
@@ -263,9 +266,10 @@ void Remaker::Advance(Remake& remake, std::size_t* looks) {
 }
 
 void Remaker::Advance(std::int64_t now) {
-  std::size_t looks = kLooksAtOnce;
+  // Each gets its share: what one waits for may be what another one makes.
+  const std::size_t looks = std::max<std::size_t>(kLooksAtOnce / std::max<std::size_t>(remakes_.size(), 1), 1);
   for (std::size_t i = 0; i < remakes_.size();) {
-    Advance(remakes_[i], &looks);
+    Advance(remakes_[i], looks);
     if (remakes_[i].open > 0) {
       ++i;
       continue;

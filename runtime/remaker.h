@@ -61,7 +61,7 @@ class Remaker {
                 std::vector<Owed>* owed) const;
   Seen InputsOf(const Remembered& task) const;
   Place FindPlace(const Remake& remake, const Owed& owed, RefCore* found) const;
-  void Advance(Remake& remake, std::size_t* looks);
+  void Advance(Remake& remake, std::size_t looks);
   bool TryFulfil(Remake& remake, Owed& owed);
   bool RanAgain(Remake& remake);
   void Fulfil(Owed& owed, const detail::Stored& value);

@@ -60,6 +60,7 @@ struct OutPair {
   std::uint32_t shape = 0;   // of the tasks that it runs
   // A relay: large objects that were sent there or made there, by slot and generation, and when last (locality.cc).
   std::unordered_map<std::uint64_t, std::int64_t> there;
+  std::int64_t swept = 0;
 };
 
 // A place in a queue. A task run inline leaves its place behind; the generation says that the slot has moved on.
@@ -216,7 +217,7 @@ class Submitter {
   bool TryPushLocked(ObjectRoot* root, std::uint32_t function);
   // Where the bytes of inputs lie, and what bringing them elsewhere takes (locality.cc).
   using Moves = std::array<std::int64_t, limits::kPairsMax>;
-  bool MovesLocked(const ObjectRoot& root, Moves* moves) const;  // false: nothing large, or all is near
+  bool MovesLocked(const ObjectRoot& root, Moves* moves) const;  // false: nothing large among the inputs
   std::uint64_t BytesLocked(const ObjectRoot& input) const;
   void NoteInputsThereLocked(OutPair& pair, const ObjectRoot& root);
   void NoteThereLocked(OutPair& pair, const ObjectRoot& object);
@@ -289,6 +290,7 @@ class Submitter {
   std::vector<ShapeQueue> shapes_;   // never moved: there is room for kShapesMax from the start
   std::vector<QueuedTask> requeue_;  // taken back or to be retried: pushed once their inputs are there
   std::int64_t held_since_ = 0;      // since when some of them wait for a free worker; 0: none does
+  std::uint32_t held_shapes_ = 0;    // of those, one bit each
   std::map<std::uint32_t, std::vector<Pin>> lent_by_dead_;  // until kForgotten: others may still read it
   std::deque<Remembered> remembered_;                       // some of them gone meanwhile
   std::int64_t next_look_ = 0;                              // no earlier than this is one of them due

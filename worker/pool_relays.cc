@@ -302,7 +302,7 @@ scheduler::PoolReport PoolServer::Report() const {
       // A parked relay that leads nowhere near the arguments is better than none.
       for (const auto& [grant, relay] : relays_)
         if (relay.grant.job == number && relay.parked_since != INT64_MAX && !relay.leaving)
-          want.bytes.emplace_back(relay.grant.lender, relay.bytes_there + 1);
+          want.bytes.emplace_back(relay.grant.lender, now_ - relay.parked_since < kNamesLast ? relay.bytes_there : 1);
       report.wants.push_back(std::move(want));
     }
   }

@@ -72,8 +72,9 @@ class PoolServer {
   static constexpr std::size_t kRelaysArrivingMax = 64;          // not yet admitted
   static constexpr Now kRelayIdle = 1'000 * kMilli;              // a grant that its job has not wanted for so long
   static constexpr Now kRelayIdleInTheWay = 20 * kMilli;         // the same, while other tasks of the job have none
-  static constexpr Now kParkedMax = 10'000 * kMilli;             // then its processes end, too
-  static constexpr Now kReleasedMax = 30'000 * kMilli;           // the same, if the other pool does not see to it
+  static constexpr Now kNamesLast = 5'000 * kMilli;     // how long a parked relay's other half keeps what it has
+  static constexpr Now kParkedMax = 10'000 * kMilli;    // then its processes end, too
+  static constexpr Now kReleasedMax = 30'000 * kMilli;  // the same, if the other pool does not see to it
   static constexpr std::size_t kStartCallsMax = 64;
   static constexpr std::uint64_t kTagListener = 1, kTagSupervisor = 2, kTagMaker = 3, kTagRelays = 4, kTagNews = 5;
   static constexpr std::uint64_t kTagConnection = 1ull << 60, kTagProcess = 2ull << 60, kTagMask = 15ull << 60;

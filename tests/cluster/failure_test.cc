@@ -89,14 +89,14 @@ TEST_F(FailureTest, LosesNoneOfManyTasksInFlightWhenTheSchedulerDies) {
 
 TEST_F(FailureTest, MakesAgainTheUnfinishedChildrenThatAKilledMachineHadHandedOut) {
   const std::string gate = cluster_.directory() + "/gate";
-  const ObjectRef<int> child = Remote<StartBehindTheGate>(gate, 5).Get(std::chrono::seconds(30));
+  const ObjectRef<int> child = Remote<StartBehindTheGate>(gate, 5).Get(std::chrono::seconds(60));
   const ObjectRef<int> next = Remote<Same>(child);
   cluster_.KillPool("far-a");
   cluster_.KillPool("far-b");
   cluster_.StartPool("far-b", 2);
   std::ofstream(gate).close();
-  EXPECT_EQ(child.Get(std::chrono::seconds(30)), 5);
-  EXPECT_EQ(next.Get(std::chrono::seconds(30)), 5);
+  EXPECT_EQ(child.Get(std::chrono::seconds(60)), 5);
+  EXPECT_EQ(next.Get(std::chrono::seconds(60)), 5);
 }
 
 TEST_F(FailureTest, SurvivesRelaysThatDie) {

@@ -36,6 +36,7 @@ FarHalf::FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, 
       peer_(std::move(peer)),
       needs_(std::move(needs)),
       place_(place),
+      names_(false, context.budget_bytes),
       offers_(context, desk),
       fetcher_(context, desk, std::move(pki)) {
   context_.submitter().stay_here = true;
@@ -293,6 +294,14 @@ Names::Name FarHalf::NameRefOf(const RefCore& ref) {
   return name;
 }
 
+// What failed because this machine's pool has ended is not the task's result: the other machine has it run again elsewhere.
+void FarHalf::EndIfPoolIsGone(std::string_view error) {
+  constexpr int kMomentMs = 200;  // a process's sockets close one after the other: a worker may have seen it before us
+  pollfd pool{context_.socket().fd(), POLLRDHUP, 0};
+  const int patience = error.find("LostError") == std::string_view::npos ? 0 : kMomentMs;
+  if (context_.pool_lost() || context_.socket().lost() || poll(&pool, 1, patience) > 0) End("its pool has ended");
+}
+
 void FarHalf::SendResult(Name name, std::uint64_t took_nanos, Offers* offers) {
   const RefCore ref = names_.RefOf(name);
   if (!ref.pin) return;
@@ -307,8 +316,10 @@ void FarHalf::SendResult(Name name, std::uint64_t took_nanos, Offers* offers) {
   std::uint64_t bytes = 0;
   try {
     value = runtime::FetchObject(context_, ref, kForever);
+    if (value.error) EndIfPoolIsGone({reinterpret_cast<const char*>(value.payload.data()), value.payload.size()});
     bytes = WriteForm(context_, value, [this](const RefCore& inner) { return NameRefOf(inner); }, &out_, offers);
   } catch (const Error& error) {
+    EndIfPoolIsGone("LostError");
     WriteErrorForm("ObjectLostError", error.what(), &out_);
   }
   out_.End();

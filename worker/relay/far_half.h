@@ -45,6 +45,7 @@ class FarHalf {
   Name NameRefOf(const detail::RefCore& ref);
   void Await(Name name, const detail::RefCore& ref, std::uint32_t function);  // it is sent when it is ready
   void Refuse(Name name, std::string_view kind, const std::string& message);
+  void EndIfPoolIsGone(std::string_view error);
   void SendResult(Name name, std::uint64_t took_nanos, Offers* offers);
   std::uint32_t SendReady();  // send_ held
   void ServeForAMoment();
@@ -54,7 +55,7 @@ class FarHalf {
   const std::string peer_, needs_;
   TwinPlace& place_;
   bool parked_ = false;  // the reader's: without a grant, nothing is submitted
-  Names names_{false};
+  Names names_;
   std::mutex send_;
   Offers offers_;
   Fetcher fetcher_;

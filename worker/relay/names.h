@@ -24,9 +24,9 @@ class Names {
  public:
   using Name = std::uint64_t;
 
-  // `store_bytes`: of the other pool, which may be kept in part; 0: not known.
-  explicit Names(bool near, std::uint64_t store_bytes = 0)
-      : near_(near), bytes_max_(std::max(kBytesMin, store_bytes / 8)) {}
+  // `store_bytes`: of the smaller of both pools' stores, of which names hold an eighth; more of a small one.
+  explicit Names(bool near, std::uint64_t store_bytes = kStoreUsual)
+      : near_(near), bytes_max_(std::max(store_bytes / 8, std::min(kBytesMin, store_bytes / 4))) {}
   std::uint64_t bytes() const {
     std::lock_guard lock(mutex_);
     return bytes_;
@@ -50,7 +50,7 @@ class Names {
   // How long what nobody speaks of is kept: the less, the more there is.
   static constexpr std::int64_t kIdleNanos = 5'000'000'000, kFullNanos = 1'000'000'000, kBusyNanos = 100'000'000,
                                 kResultNanos = 500'000'000;
-  static constexpr std::uint64_t kBytesMin = 256 << 20;
+  static constexpr std::uint64_t kBytesMin = 256 << 20, kStoreUsual = std::uint64_t{1} << 30;
   static constexpr std::size_t kNamesMax = 16'384, kAheadMax = 1 << 20;
   struct Entry {
     detail::ObjectId id;

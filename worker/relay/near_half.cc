@@ -34,7 +34,7 @@ NearHalf::NearHalf(runtime::Context& context, Stream& stream, const Host& host, 
       machine_(host.name),
       cpus_milli_(cpus_milli),
       places_(std::max(places, 1u)),
-      names_(true, host.store_bytes),
+      names_(true, std::min(host.store_bytes, context.budget_bytes)),
       offers_(context, desk),
       fetcher_(context, desk, std::move(pki)) {}
 

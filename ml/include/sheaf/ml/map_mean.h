@@ -3,11 +3,11 @@
 //   weights = ml::MapMean<TrainBatch>(batches, weights, {.groups = 2});    // Weights TrainBatch(const Batch&, const Weights&)
 //
 // Aggregate brings every update to the machine that combines them. Here consecutive items form a group; a group is one task,
-// which runs the function for its items as tasks of its own and combines what they return before anything leaves its machine.
-// So a driver behind a slow link receives one update for each group instead of one for each item, and a group goes to the
-// machine that has the bytes of its items (runtime/locality.cc): give as many groups as there are machines, or a few times
-// that many. (Two levels of the reduction trees in Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters
-// of workstations", J. Parallel Distrib. Comput. 69(2), 2009, section 2.)
+// which runs the function for its items as tasks of its own, on its machine, and combines what they return there. So a driver
+// behind a slow link receives one update for each group instead of one for each item, and a group goes to the machine that has
+// the bytes of its items (runtime/locality.cc): give as many groups as there are machines, or a few times that many. What would
+// wait there for long may still run on a third machine. (Two levels of the reduction trees in Patarasuk and Yuan, "Bandwidth
+// optimal all-reduce algorithms for clusters of workstations", J. Parallel Distrib. Comput. 69(2), 2009, section 2.)
 // Sums run in the order of the items within a group, then in the order of the groups: the same bits for the same groups,
 // whatever the timing; not those of Aggregate, which has one group. Thread-safety: as Remote.
 #pragma once
