@@ -101,7 +101,7 @@ void Submitter::CompleteLocked(OutPair& pair, ObjectRoot* root, const store::Com
   }
   const HomeWord value{HomeKind::kValue, flags & (store::kFlagError | store::kFlagBlockPayload | store::kFlagMarked)};
   home.word.store(value.Pack(), std::memory_order_release);
-  if (pair.places > 0 && (flags & (store::kFlagMarked | store::kFlagBlockPayload))) NoteThereLocked(pair, *root);
+  if (pair.places > 0 && (flags & (store::kFlagMarked | store::kFlagBlockPayload))) NoteResultThereLocked(pair, *root);
   if ((flags & store::kFlagSpeaks) && root->retries > 0) RememberLocked(root, pair.peer);
   if (flags & store::kFlagKept) {
     // The worker still reads what the task named, and perhaps the record itself: everything stays, slot included.

@@ -412,8 +412,7 @@ void Submitter::PumpLocked() {
   const std::int64_t now = active_.empty() ? 0 : NowNanos();
   core_.Tick(now);
   held_shapes_ = 0;
-  if (requeue_.empty()) held_since_ = 0;
-  if (!requeue_.empty()) PushRequeueLocked();
+  requeue_.empty() ? void(held_since_ = 0) : PushRequeueLocked();
   if (backlog_size_ > requeue_.size()) PushBacklogLocked();
   const bool own_waits = parts_.control->blocked.load(std::memory_order_relaxed) != 0;
   for (int i = 0; i < core_.size(); ++i) {

@@ -7,6 +7,7 @@
 
 #include "base/barrier.h"
 #include "base/clock.h"
+#include "runtime/look.h"
 #include "runtime/progress.h"
 #include "sheaf/error.h"
 
@@ -24,16 +25,6 @@ constexpr std::int64_t kTaskSleepNanos = 1'000'000;  // after this long asleep a
 std::int64_t LongestSleep(std::int64_t waited, std::int64_t first) {
   return std::clamp<std::int64_t>(waited / 8, first, 20'000'000);
 }
-
-// Counts a thread as inside a lock-free look at other clients' memory.
-class Look {
- public:
-  explicit Look(Context& context) : context_(context) { context_.lookers.fetch_add(1, std::memory_order_seq_cst); }
-  ~Look() { context_.lookers.fetch_sub(1, std::memory_order_release); }
-
- private:
-  Context& context_;
-};
 
 // Tells the pool, once, that this worker's slot is free for others while its task waits.
 class BlockedNotice {

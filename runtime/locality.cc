@@ -22,8 +22,6 @@ constexpr std::int64_t kNanosPerByte = 1;          // a link of 8 Gbit/s
 constexpr std::int64_t kThereNanos = 4'000'000'000;
 constexpr std::size_t kMarksLooked = 64, kThereMax = 4096, kLooks = 8;
 
-std::uint64_t KeyOf(std::uint32_t slot, std::uint32_t generation) { return std::uint64_t{slot} << 32 | generation; }
-
 }  // namespace
 
 // What its value takes: the payload and the blocks that it names. 0: not known yet.
@@ -59,17 +57,27 @@ std::uint64_t Submitter::BytesLocked(const ObjectRoot& input) const {
   return bytes;
 }
 
-bool Submitter::MovesLocked(const ObjectRoot& root, Moves* moves) const {
-  bool any = false;
+// Objects of ours with large values, among the first few that a task holds. f(key, bytes).
+template <class F>
+void Submitter::ForEachLargeInputLocked(const ObjectRoot& root, F f) const {
+  if (!root.extra) return;
   std::size_t looks = 0;
   for (const Pin& hold : root.extra->holds) {
     if (hold.get()->kind != kObjectRoot) continue;
     if (++looks > kLooks) break;
     const auto& input = *static_cast<const ObjectRoot*>(hold.get());
-    const std::uint64_t bytes = BytesLocked(input);
-    if (bytes < kLargeBytes) continue;
+    if (const std::uint64_t bytes = BytesLocked(input); bytes >= kLargeBytes) f(KeyLocked(input), bytes);
+  }
+}
+
+std::uint64_t Submitter::KeyLocked(const ObjectRoot& object) const {
+  return std::uint64_t{object.slot} << 32 | HomeOf(object).generation.load(std::memory_order_relaxed);
+}
+
+bool Submitter::MovesLocked(const ObjectRoot& root, Moves* moves) const {
+  bool any = false;
+  ForEachLargeInputLocked(root, [&](std::uint64_t key, std::uint64_t bytes) {
     if (!std::exchange(any, true)) moves->fill(0);
-    const std::uint64_t key = KeyOf(input.slot, HomeOf(input).generation.load(std::memory_order_relaxed));
     const auto waited = waited_.find(key);
     const std::int64_t move = std::max<std::int64_t>(
         static_cast<std::int64_t>(bytes) * kNanosPerByte - (waited == waited_.end() ? 0 : waited->second), 0);
@@ -80,24 +88,20 @@ bool Submitter::MovesLocked(const ObjectRoot& root, Moves* moves) const {
       if (found != pair->there.end() && core_.clock() - found->second < kThereNanos) continue;
       (*moves)[i] += move;
     }
-  }
+  });
   return any;
 }
 
 void Submitter::NoteInputsThereLocked(OutPair& pair, const ObjectRoot& root) {
-  if (!root.extra) return;
-  std::size_t looks = 0;
-  for (const Pin& hold : root.extra->holds) {
-    if (hold.get()->kind != kObjectRoot) continue;
-    if (++looks > kLooks) break;
-    NoteThereLocked(pair, *static_cast<const ObjectRoot*>(hold.get()));
-  }
+  ForEachLargeInputLocked(root, [&](std::uint64_t key, std::uint64_t) { NoteThereLocked(pair, key); });
 }
 
-void Submitter::NoteThereLocked(OutPair& pair, const ObjectRoot& object) {
-  if (BytesLocked(object) < kLargeBytes) return;
+void Submitter::NoteResultThereLocked(OutPair& pair, const ObjectRoot& result) {
+  if (BytesLocked(result) >= kLargeBytes) NoteThereLocked(pair, KeyLocked(result));
+}
+
+void Submitter::NoteThereLocked(OutPair& pair, std::uint64_t key) {
   const std::int64_t now = NowNanos();
-  const std::uint64_t key = KeyOf(object.slot, HomeOf(object).generation.load(std::memory_order_relaxed));
   if (const auto known = pair.there.find(key); known != pair.there.end()) {
     if (now - known->second >= kThereNanos) waited_.erase(key);
     known->second = now;
@@ -116,14 +120,7 @@ void Submitter::NoteThereLocked(OutPair& pair, const ObjectRoot& object) {
 void Submitter::NoteLateLocked(const ObjectRoot& root, std::int64_t late) {
   if (late <= 0) return;
   if (waited_.size() >= kThereMax) waited_.clear();
-  std::size_t looks = 0;
-  for (const Pin& hold : root.extra->holds) {
-    if (hold.get()->kind != kObjectRoot) continue;
-    if (++looks > kLooks) break;
-    const auto& input = *static_cast<const ObjectRoot*>(hold.get());
-    if (BytesLocked(input) < kLargeBytes) continue;
-    waited_[KeyOf(input.slot, HomeOf(input).generation.load(std::memory_order_relaxed))] += late;
-  }
+  ForEachLargeInputLocked(root, [&](std::uint64_t key, std::uint64_t) { waited_[key] += late; });
 }
 
 }  // namespace sheaf::runtime

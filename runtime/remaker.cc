@@ -7,6 +7,7 @@
 
 #include "runtime/getter.h"
 #include "runtime/home_value.h"
+#include "runtime/look.h"
 #include "runtime/prober.h"
 #include "sheaf/error.h"
 
@@ -21,15 +22,6 @@ namespace {
 constexpr std::size_t kDepthMax = 64;
 constexpr std::size_t kRefBytes = 16;
 constexpr std::size_t kRememberedAtOnce = 64, kLooksAtOnce = 1024;
-
-class Look {
- public:
-  explicit Look(Context& context) : context_(context) { context_.lookers.fetch_add(1, std::memory_order_seq_cst); }
-  ~Look() { context_.lookers.fetch_sub(1, std::memory_order_release); }
-
- private:
-  Context& context_;
-};
 
 // The records of refs in a value, in the order in which they were written.
 std::vector<const std::byte*> RefsOf(const Stored& value) {

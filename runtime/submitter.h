@@ -220,7 +220,11 @@ class Submitter {
   bool MovesLocked(const ObjectRoot& root, Moves* moves) const;  // false: nothing large among the inputs
   std::uint64_t BytesLocked(const ObjectRoot& input) const;
   void NoteInputsThereLocked(OutPair& pair, const ObjectRoot& root);
-  void NoteThereLocked(OutPair& pair, const ObjectRoot& object);
+  void NoteResultThereLocked(OutPair& pair, const ObjectRoot& result);
+  void NoteThereLocked(OutPair& pair, std::uint64_t key);
+  template <class F>
+  void ForEachLargeInputLocked(const ObjectRoot& root, F f) const;
+  std::uint64_t KeyLocked(const ObjectRoot& object) const;  // slot and generation
   void NoteLateLocked(const ObjectRoot& root, std::int64_t late);
   void SayWhereInputsAreLocked(const ObjectRoot& root);
   void PushLocked(int pair, int lane, ObjectRoot* root, std::int64_t start, std::uint32_t cost);

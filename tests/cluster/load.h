@@ -61,33 +61,31 @@ class Load {
   // How many came as a typed error; a wrong value fails the test.
   int Collect() {
     int errors = 0;
-    for (std::size_t i = 0; i < hands_.size(); ++i) {
-      const std::uint64_t x = hand_seeds_[i];
+    const auto take = [&](const char* what, std::size_t i, const auto& f) {
       try {
-        const auto children = hands_[i].Get(std::chrono::seconds(60));
-        refs_.insert(refs_.end(), children.begin(), children.end());
-        wants_.insert(wants_.end(), {TreeHere(1, x), Mix(x), TreeHere(2, x)});
+        f();
       } catch (const sheaf::TimeoutError& error) {
-        ADD_FAILURE() << "hand " << i << " never came: " << error.what();
-        return -1;
+        ADD_FAILURE() << what << " " << i << " never came: " << error.what();
+        return false;
       } catch (const sheaf::Error& error) {
         last_error = error.what();
         ++errors;
       }
+      return true;
+    };
+    for (std::size_t i = 0; i < hands_.size(); ++i) {
+      const std::uint64_t x = hand_seeds_[i];
+      if (!take("hand", i, [&] {
+            const auto children = hands_[i].Get(std::chrono::seconds(60));
+            refs_.insert(refs_.end(), children.begin(), children.end());
+            wants_.insert(wants_.end(), {TreeHere(1, x), Mix(x), TreeHere(2, x)});
+          }))
+        return -1;
     }
     hands_.clear();
     hand_seeds_.clear();
-    for (std::size_t i = 0; i < refs_.size(); ++i) {
-      try {
-        EXPECT_EQ(refs_[i].Get(std::chrono::seconds(60)), wants_[i]) << i;
-      } catch (const sheaf::TimeoutError& error) {
-        ADD_FAILURE() << "result " << i << " never came: " << error.what();
-        return -1;
-      } catch (const sheaf::Error& error) {
-        last_error = error.what();
-        ++errors;
-      }
-    }
+    for (std::size_t i = 0; i < refs_.size(); ++i)
+      if (!take("result", i, [&] { EXPECT_EQ(refs_[i].Get(std::chrono::seconds(60)), wants_[i]) << i; })) return -1;
     refs_.clear();
     wants_.clear();
     return errors;
