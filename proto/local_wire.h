@@ -11,7 +11,7 @@
 
 namespace sheaf::wire {
 
-inline constexpr std::uint32_t kVersion = 4;
+inline constexpr std::uint32_t kVersion = 5;
 
 enum class Kind : std::uint32_t {
   // client -> pool
@@ -34,8 +34,17 @@ enum class Kind : std::uint32_t {
   kAsks = 17,          // Header, a parked near half: tasks wait in its lanes
   kReleased = 18,      // Header, a relay's far half: its grant went back, it submits nothing
   kShape = 19,         // Shape, tail = text of needs (base/needs.h): the next shape of this client's tasks, from 1 on
-  kHeirs = 20,         // PeerName, tail = HeirEntry...: what that dead client's objects would have been (docs/decisions/0011)
-  kHeirsTold = 21,     // PeerName: of that dead client nothing more is inherited by us
+  kHeirs = 20,  // PeerName, tail = HeirEntry...: what that dead client's objects would have been (docs/decisions/0011)
+  kHeirsTold = 21,  // PeerName: of that dead client nothing more is inherited by us
+  // docs/decisions/0012. Of a relay's near half:
+  kAway = 22,        // Bare, tail = AwayEntry...: its segments of these numbers lie on another machine
+  kNotFetched = 23,  // Refused (shape: the segment), tail = text: the bytes of an away segment could not be brought
+  kArrived = 24,     // Arrived: the value of that client's object lies here now
+  // Of any client:
+  kFetch = 25,  // SegmentName: an away segment will be read soon. No answer
+  kRemake =
+      26,  // PeerName, tail = u32...: of these away segments of a dead client we shall say what stands in for them
+  kRemade = 27,  // Remade, tail = text if there is nothing
   // pool -> client
   kWelcome = 32,        // Welcome, fds: [page, control, slab 0, arena]
   kRefused = 33,        // Refused, tail = text: what was wrong and what to do
@@ -56,6 +65,9 @@ enum class Kind : std::uint32_t {
   kRenew = 48,          // Header, tail = ticket: to a parked near half: go on, by this grant
   kHeirsAre = 49,       // PeerName, tail = HeirEntry...
   kSettled = 50,        // PeerName: that dead client's objects have no heirs but those that were named
+  kSegmentAway = 52,    // SegmentName, tail = the offer: answers an open that does not wait
+  kWanted = 53,         // SegmentName: to a near half: somebody reads that away segment
+  kHasArrived = 54,     // Arrived, to the submitter
   kNotice = 51,         // Header, tail = text: to a driver, for whoever runs it: it says it on its stderr
   // pool -> supervisor, supervisor -> pool
   kSpawn =
@@ -78,6 +90,7 @@ enum class Refusal : std::uint32_t {
   kInfeasible = 6,  // asks for more than the pool has
   kSpawnFailed = 7,
   kStopping = 8,
+  kLater = 9,  // an away segment whose machine is gone, and which may be made again
 };
 
 struct Header {
@@ -116,15 +129,32 @@ struct Refused {
 struct MakeSegment {
   Header header;
   SegmentKind kind;
-  std::uint32_t reserved;
+  std::uint32_t segment;  // an away number of the sender's that gets memory; 0: a new one
   std::uint64_t bytes;
 };
 struct SegmentName {
   Header header;
   std::uint32_t client, segment;
   SegmentKind kind;
-  std::uint32_t reserved;
+  std::uint32_t now;  // of kOpenSegment, 1: answer at once, and with the offer if it is away
   std::uint64_t bytes;
+};
+inline constexpr std::size_t kOfferBytes = 128;  // worker/relay/transfer_frame.h, BlockOffer: nothing to the pool
+struct AwayEntry {
+  std::uint32_t segment, reserved;
+  std::uint64_t bytes;
+  std::uint8_t offer[kOfferBytes];
+};
+inline constexpr std::size_t kAwayEntriesMax = 256;  // in one message
+struct Arrived {
+  Header header;
+  std::uint32_t submitter, slot, generation, reserved;
+};
+// What stands in for an away segment of a dead client: the whole of `in`, from its start.
+struct Remade {
+  Header header;
+  std::uint32_t dead, segment;
+  std::uint32_t client, in;  // client 0: nothing does
 };
 struct Want {
   Header header;

@@ -113,8 +113,8 @@ PoolCore::Verdict PoolCore::MakeSegment(ClientId owner, SegmentKind kind, std::u
     return {Refusal::kLimit, "a segment has between 1 byte and " + MiB(limits::kSegmentBytesMax)};
   }
   bytes = store::AlignUp(bytes, kPage);
-  if (entry->next_segment >= limits::kSegmentsMax) {
-    return {Refusal::kLimit, "this process has used up its " + std::to_string(limits::kSegmentsMax) + " segments"};
+  if (entry->next_segment >= limits::kAwayFirst) {
+    return {Refusal::kLimit, "this process has used up its " + std::to_string(limits::kAwayFirst) + " segments"};
   }
   if (bytes > config_.budget_bytes - used_) return NoMemory(bytes);
   used_ += bytes;
