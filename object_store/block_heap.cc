@@ -109,6 +109,11 @@ void BlockHeap::Free(const OwnBlock& block) {
   free_[ClassOf(block.capacity)].push_back(block);
 }
 
+void BlockHeap::DropIdle() {
+  std::lock_guard lock(mutex_);
+  DropIdleLarge();
+}
+
 void BlockHeap::DropIdleLarge() {
   for (const auto& [bytes, segment] : idle_large_) {
     segment_bytes_ -= bytes;

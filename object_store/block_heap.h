@@ -43,6 +43,8 @@ class BlockHeap {
   OwnBlock Allocate(std::uint64_t bytes);
   void Free(const OwnBlock& block);
 
+  void DropIdle();  // gives back what is kept for later
+
   std::uint64_t live_bytes() const;  // capacities handed out and not yet freed
   std::uint64_t segment_bytes() const;
 

@@ -38,6 +38,7 @@ inline constexpr std::uint32_t kFlagKept = 4;          // completions only: the 
 inline constexpr std::uint32_t kFlagMarked = 16;       // behind the payload stands where it names memory and objects
 inline constexpr std::uint32_t kFlagGivenBack = 8;     // completions only: it has not run, it is the submitter's again
 inline constexpr std::uint32_t kFlagSpeaks = 32;  // completions only: of objects of the worker that are not there yet
+inline constexpr std::uint32_t kFlagAway = 64;    // completions only: some of its blocks lie on another machine still
 // Completions only: what the run took, in 16 ns, in the flags from this bit on. 0: not measured; the largest: so much or more.
 inline constexpr std::uint32_t kTookShift = 8, kTookNanos = 16, kTookMax = 0xffffff;
 

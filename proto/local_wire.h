@@ -58,7 +58,7 @@ enum class Kind : std::uint32_t {
   kForgotten = 41,      // PeerName: nobody uses the dead client's data: unmap it; borrows it made are void
   kSegmentGone = 42,    // SegmentName: its owner dropped it: unmap
   kRunStart = 43,       // StartCall with tail: to a worker, before its first kOpenIn
-  kDrain = 44,          // Header: to a worker: finish what is claimed and exit
+  kDrain = 44,          // Drain: to a worker: finish what is claimed and exit
   kStatusReply = 45,    // Header, tail = JSON
   kDone = 46,           // Header
   kPark = 47,           // Header, to a near half: park, if nothing is away
@@ -187,6 +187,10 @@ struct OpenPair {
 struct Blocked {
   Header header;
   std::uint32_t blocked, reserved;
+};
+struct Drain {
+  Header header;
+  std::uint32_t job_over, reserved;  // 1: nobody will read anything any more
 };
 struct PeerName {
   Header header;

@@ -102,7 +102,8 @@ void Submitter::CompleteLocked(OutPair& pair, ObjectRoot* root, const store::Com
   const HomeWord value{HomeKind::kValue, flags & (store::kFlagError | store::kFlagBlockPayload | store::kFlagMarked)};
   home.word.store(value.Pack(), std::memory_order_release);
   if (pair.places > 0 && (flags & (store::kFlagMarked | store::kFlagBlockPayload))) NoteResultThereLocked(pair, *root);
-  if ((flags & store::kFlagSpeaks) && root->retries > 0) RememberLocked(root, pair.peer);
+  if ((flags & (store::kFlagSpeaks | store::kFlagAway)) && root->retries > 0)
+    RememberLocked(root, pair.peer, (flags & store::kFlagSpeaks) != 0, (flags & store::kFlagAway) != 0);
   if (flags & store::kFlagKept) {
     // The worker still reads what the task named, and perhaps the record itself: everything stays, slot included.
     ExtraOf(root).kept_by = pair.peer;
@@ -126,7 +127,7 @@ void Submitter::ReadyLocked(ObjectRoot* root) {
       const auto found = queue.wide.find(milli);
       if (--found->second == 0) queue.wide.erase(found);
     }
-    for (auto& hook : extra->hooks) due_hooks_.push_back(std::move(hook));
+    for (auto& hook : extra->hooks) (extra->away ? patient_hooks_ : due_hooks_).push_back(std::move(hook));
     extra->hooks.clear();
     if (extra->kept_by == 0 && extra->made_by == 0 && extra->holds.empty() && extra->private_error.empty())
       GiveExtraLocked(root);
@@ -173,6 +174,7 @@ void Submitter::FreeLocked(Root* first) {
         if (object->extra) {
           if (object->extra->made_by != 0) --remembered_count_;
           for (Pin& hold : object->extra->holds) DropLocked(std::move(hold));
+          for (Pin& pin : object->extra->stands_in) DropLocked(std::move(pin));
           GiveExtraLocked(object);
         }
         slots_.Free(object);
@@ -187,7 +189,8 @@ void Submitter::FreeLocked(Root* first) {
       }
       case kBlockRoot: {
         auto* block = static_cast<BlockRoot*>(root);
-        parts_.heap->Free(block->block);
+        block->block.segment < limits::kAwayFirst ? parts_.heap->Free(block->block)
+                                                  : on_away_free(block->block.segment);
         delete block;
         break;
       }

@@ -136,6 +136,7 @@ Context::Context(Attached&& attached)
   submitter_->leads_to_value = [this](const ObjectId& id, std::uint32_t unwrap) {
     return LeadsToValue(*this, id, unwrap);
   };
+  submitter_->run_patiently = [this](auto hooks) { patient_hooks_.Add(std::move(hooks)); };
   remaker_ = std::make_unique<Remaker>(*this);
   submitter_->slots().AddSlab(slab);
   heap_->AddArena(arena);
@@ -149,50 +150,6 @@ Context::~Context() {
 
 void Context::Start() {
   helper_ = std::thread([this] { RunHelper(); });
-}
-
-store::OwnSegment Context::MakeSegment(wire::SegmentKind kind, std::uint64_t bytes) {
-  wire::MakeSegment ask{};
-  ask.kind = kind;
-  ask.bytes = bytes;
-  auto answer = socket_->Call(ask, wire::Kind::kMakeSegment);
-  const auto* made = answer ? answer->As<wire::SegmentName>() : nullptr;
-  if (!made || made->header.kind != wire::Kind::kSegmentMade || answer->fds.size() != 1) return {};
-  store::Mapping mapping = store::Mapping::Map(answer->fds[0].get(), made->bytes, store::Access::kReadWrite);
-  if (!mapping.ok()) return {};
-  wire::SegmentName mapped = *made;
-  mapped.header = {};
-  const store::OwnSegment segment{made->segment, mapping.base(), mapping.bytes()};
-  peers_->Add(*peers_->Find(client), made->segment, std::move(mapping));
-  socket_->Send(mapped, wire::Kind::kSegmentMapped);
-  return segment;
-}
-
-void Context::DropSegment(const store::OwnSegment& segment) {
-  peers_->Unmap(client, segment.segment);
-  wire::SegmentName name{};
-  name.client = client;
-  name.segment = segment.segment;
-  name.kind = wire::SegmentKind::kLarge;
-  name.bytes = segment.bytes;
-  socket_->Send(name, wire::Kind::kDropSegment);
-}
-
-UniqueFd Context::OpenDescriptor(std::uint32_t owner, std::uint32_t segment, std::uint64_t* bytes) {
-  wire::SegmentName ask{};
-  ask.client = owner;
-  ask.segment = segment;
-  auto answer = socket_->Call(ask, wire::Kind::kOpenSegment);
-  const auto* opened = answer ? answer->As<wire::SegmentName>() : nullptr;
-  if (!opened || opened->header.kind != wire::Kind::kSegmentOpened || answer->fds.size() != 1) return {};
-  if (bytes) *bytes = opened->bytes;
-  return std::move(answer->fds[0]);
-}
-
-store::Mapping Context::OpenSegment(std::uint32_t peer, std::uint32_t segment) {
-  std::uint64_t bytes = 0;
-  const UniqueFd fd = OpenDescriptor(peer, segment, &bytes);
-  return fd.get() < 0 ? store::Mapping() : store::Mapping::Map(fd.get(), bytes, store::Access::kReadOnly);
 }
 
 void Context::HandlePair(Message& message, bool out) {
@@ -213,17 +170,6 @@ void Context::HandlePair(Message& message, bool out) {
   } else if (TaskRunner* runner = this->runner()) {
     runner->OpenIn(*open, peer);
   }
-}
-
-store::OwnBlock Context::Allocate(std::uint64_t bytes) {
-  if (TaskRunner* runner = this->runner(); runner && bytes >= limits::kLargeBlockBytes) runner->TakeReleases();
-  const store::OwnBlock block = heap_->Allocate(bytes);
-  if (block.data) return block;
-  {
-    Submitter::Lock lock(*submitter_);
-    if (!submitter_->DropLineageLocked()) return block;
-  }
-  return heap_->Allocate(bytes);
 }
 
 // For threads of this process that wait for objects of others.
@@ -298,6 +244,16 @@ void Context::Handle(Message message) {
         WhenUnobserved([detached] { store::PeerTable::Destroy(detached); });
       }
       break;
+    case wire::Kind::kHasArrived:
+      if (const auto* arrived = message.As<wire::Arrived>()) {
+        Submitter::Lock lock(*submitter_);
+        submitter_->HasArrivedLocked(arrived->slot, arrived->generation);
+      }
+      break;
+    case wire::Kind::kWanted:
+      if (const auto* name = message.As<wire::SegmentName>())
+        if (TaskRunner* runner = this->runner()) runner->Wanted(name->segment);
+      break;
     case wire::Kind::kSegmentGone:
       if (const auto* name = message.As<wire::SegmentName>()) {
         const wire::SegmentName gone = *name;
@@ -309,7 +265,8 @@ void Context::Handle(Message message) {
         if (TaskRunner* runner = this->runner()) runner->OnStartCall(*call, message.Tail<wire::StartCall>());
       break;
     case wire::Kind::kDrain:
-      if (TaskRunner* runner = this->runner()) runner->Drain();
+      if (const auto* drain = message.As<wire::Drain>())
+        if (TaskRunner* runner = this->runner()) runner->Drain(drain->job_over != 0);
       break;
     case wire::Kind::kPark:
       if (TaskRunner* runner = this->runner()) runner->Park();
@@ -360,7 +317,7 @@ void Context::RunHelper() {
       Submitter::Lock lock(*submitter_);
       submitter_->FailAllLocked("PoolLostError",
                                 "the pool of this machine has ended; objects already received stay readable");
-      if (TaskRunner* runner = this->runner()) runner->Drain();
+      if (TaskRunner* runner = this->runner()) runner->Drain(true);
       return;
     }
     RunDeferred();
@@ -374,7 +331,7 @@ void Context::RunHelper() {
         ++pumped;
       }
       submitter_->AcknowledgeDeadLocked();
-      busy = submitter_->outstanding() > 0;
+      busy = submitter_->outstanding() > 0 || remaker_->busy();
       const std::int64_t now = NowNanos();
       if (busy) last_busy = now;
       if (std::exchange(outstanding, submitter_->outstanding()) != submitter_->outstanding()) last_change = now;

@@ -4,9 +4,11 @@
 // computes. In a worker the user's thread is the executor (worker/executor.h), reached through TaskRunner.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -16,6 +18,7 @@
 #include "object_store/peer_table.h"
 #include "proto/control_page.h"
 #include "runtime/heirs.h"
+#include "runtime/patient_hooks.h"
 #include "runtime/pool_socket.h"
 #include "runtime/program.h"
 #include "runtime/submitter.h"
@@ -37,9 +40,10 @@ class TaskRunner {
   virtual void OnStartCall(const wire::StartCall& call, std::string arguments) = 0;
   virtual void PeerGone(std::uint32_t client) = 0;
   virtual void PeerForgotten(std::uint32_t client) = 0;
-  virtual void Drain() = 0;
-  virtual void Park() {}              // a relay's near half: its grant goes back
-  virtual void Renew(std::string) {}  // by this ticket another has come
+  virtual void Drain(bool job_over) = 0;
+  virtual void Park() {}                 // a relay's near half: its grant goes back
+  virtual void Renew(std::string) {}     // by this ticket another has come
+  virtual void Wanted(std::uint32_t) {}  // somebody reads that segment, whose bytes lie on the other machine
   // Unmaps what nobody may look at any more, once no look is under way.
   virtual void RunWhenIdle(std::function<void()> f) = 0;
 };
@@ -76,6 +80,17 @@ class Context {
     return entry.client.load(std::memory_order_acquire) != peer ||
            entry.state.load(std::memory_order_acquire) == wire::ClientState::kDead;
   }
+  // ---- blocks that lie on another machine (docs/decisions/0012)
+  enum class Whereabouts { kHere, kAway, kLater, kGone };  // kLater: lost, and perhaps made again
+  using AwayOffer = std::array<std::byte, wire::kOfferBytes>;
+  // Maps the segment if its bytes are here, else says from where they can be had. Does not wait for them.
+  Whereabouts LookForSegment(std::uint32_t owner, std::uint32_t segment, AwayOffer* offer);
+  void WillRead(std::uint32_t owner, std::uint32_t segment);  // its bytes may start to come
+  // Memory for one of our own; only the caller sees it until it gives it back filled.
+  store::Mapping MakeAway(std::uint32_t segment, std::uint64_t bytes, std::string* why);
+  void AwayIsHere(std::uint32_t segment, store::Mapping mapping);
+  void DropAway(std::uint32_t segment) { DropSegment({segment, nullptr, 0}); }
+
   // A read-only descriptor of a published segment, of this process's too. Invalid: it is gone. Asks the pool.
   UniqueFd OpenDescriptor(std::uint32_t owner, std::uint32_t segment, std::uint64_t* bytes = nullptr);
   bool pool_lost() const { return pool_lost_.load(std::memory_order_acquire); }
@@ -103,6 +118,7 @@ class Context {
   store::OwnSegment MakeSegment(wire::SegmentKind kind, std::uint64_t bytes);
   void DropSegment(const store::OwnSegment& segment);
   store::Mapping OpenSegment(std::uint32_t peer, std::uint32_t segment);
+  std::optional<Message> AwaitSegment(std::uint64_t request);
   void RunHelper();
   void Handle(Message message);
   void HandlePair(Message& message, bool out);
@@ -125,6 +141,7 @@ class Context {
   std::vector<std::function<void()>> deferred_;  // helper thread only
   std::vector<Message> early_;                   // for the runner, before it is set
   std::thread helper_;
+  PatientHooks patient_hooks_;
 };
 
 // The context of this process, or nullptr. Set by Init and by a worker's start.

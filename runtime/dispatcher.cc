@@ -252,8 +252,10 @@ ObjectRoot* Submitter::Waiting(const QueuedTask& place) const {
 bool Submitter::InputsReadyLocked(const ObjectRoot& root) {
   if (!root.extra) return true;
   for (const Pin& hold : root.extra->holds) {
-    if (hold.get()->kind == kObjectRoot && static_cast<const ObjectRoot*>(hold.get())->phase != Phase::kReady)
-      return false;
+    if (hold.get()->kind == kObjectRoot) {
+      const auto& input = *static_cast<const ObjectRoot*>(hold.get());
+      if (input.phase != Phase::kReady || (input.extra && input.extra->lost)) return false;
+    }
     if (hold.get()->kind == kForeignRoot && foreign_is_ready &&
         !foreign_is_ready(static_cast<ForeignRoot*>(hold.get())))
       return false;

@@ -7,6 +7,7 @@
 
 #include "base/barrier.h"
 #include "base/clock.h"
+#include "runtime/blocked_notice.h"
 #include "runtime/look.h"
 #include "runtime/progress.h"
 #include "sheaf/error.h"
@@ -25,33 +26,6 @@ constexpr std::int64_t kTaskSleepNanos = 1'000'000;  // after this long asleep a
 std::int64_t LongestSleep(std::int64_t waited, std::int64_t first) {
   return std::clamp<std::int64_t>(waited / 8, first, 20'000'000);
 }
-
-// Tells the pool, once, that this worker's slot is free for others while its task waits.
-class BlockedNotice {
- public:
-  BlockedNotice(Context& context, bool on_executor) : context_(context), on_executor_(on_executor) {
-    if (on_executor_) context_.control()->blocked.fetch_add(1, std::memory_order_release);
-  }
-  ~BlockedNotice() {
-    if (on_executor_) context_.control()->blocked.fetch_sub(1, std::memory_order_release);
-    if (told_) Tell(0);
-  }
-  void OnSleep(std::int64_t waited) {
-    if (!on_executor_ || told_ || waited < kTaskSleepNanos) return;
-    told_ = true;
-    Tell(1);
-  }
-
- private:
-  void Tell(std::uint32_t blocked) {
-    wire::Blocked message{};
-    message.blocked = blocked;
-    context_.socket().Send(message, wire::Kind::kBlocked);
-  }
-  Context& context_;
-  const bool on_executor_;
-  bool told_ = false;
-};
 
 std::int64_t DeadlineAfter(Duration timeout) {
   if (timeout == kForever) return std::numeric_limits<std::int64_t>::max();
@@ -75,7 +49,7 @@ bool ValueIsHome(Submitter& submitter, const ObjectRoot& root) {
   TaskRunner* runner = context.runner();
   const bool on_executor = runner && runner->OnThisThread();
   if (on_executor && runner->RunInline(root)) return;
-  BlockedNotice blocked(context, on_executor);
+  BlockedNotice blocked(context, on_executor, kTaskSleepNanos);
   context.waiting_threads.fetch_add(1, std::memory_order_release);
   struct Leave {
     Context& context;
@@ -152,7 +126,7 @@ bool TryForeign(Context& context, ForeignRoot* root, Probed* probed) {
   if (TryForeign(context, root, &probed)) return probed;
   TaskRunner* runner = context.runner();
   const bool on_executor = runner && runner->OnThisThread();
-  BlockedNotice blocked(context, on_executor);
+  BlockedNotice blocked(context, on_executor, kTaskSleepNanos);
   const std::int64_t start = NowNanos(), deadline = DeadlineAfter(timeout);
   const std::int64_t spin_until = start + kSpinNanos;
   std::vector<FutexWord> words;

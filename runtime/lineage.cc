@@ -1,7 +1,9 @@
-// What a submitter keeps of tasks that have ended, because their values speak of something unfinished: docs/decisions/0011.
+// What a submitter keeps of tasks that have ended, because their values speak of something unfinished (docs/decisions/0011), or because
+// blocks of them lie on another machine (0012).
 // The record stays in its slot as long as the value does; the arguments' pins stay in the root's Extra.
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "base/check.h"
 #include "runtime/submitter.h"
@@ -11,12 +13,18 @@ namespace sheaf::runtime {
 namespace {
 
 constexpr std::int64_t kFirstLookNanos = 10'000'000, kLookMaxNanos = 1'000'000'000;
+// So many values that are away may hang on each other: each keeps what its task was given, also what nobody else wants any more.
+// The next one comes home, and those that are made of it count anew.
+constexpr std::uint8_t kAwayDepthMax = 8;
 
 }  // namespace
 
 // Before ReadyLocked: what the task needed is known until then.
-void Submitter::RememberLocked(ObjectRoot* root, std::uint32_t made_by) {
-  if (remembered_count_ >= limits::kLineageMax) return;
+void Submitter::RememberLocked(ObjectRoot* root, std::uint32_t made_by, bool speaks, bool away) {
+  if (remembered_count_ >= limits::kLineageMax) {
+    if (away) must_come_.push_back(Place(*root));
+    return;
+  }
   if (remembered_.size() >= 2 * std::size_t{limits::kLineageMax})
     std::erase_if(remembered_, [this](const Remembered& task) {
       const ObjectRoot* old = slots_.RootOf(task.place.slot);
@@ -25,6 +33,16 @@ void Submitter::RememberLocked(ObjectRoot* root, std::uint32_t made_by) {
     });
   Extra& extra = ExtraOf(root);
   extra.made_by = made_by;
+  extra.away = away;
+  extra.speaks = speaks;
+  for (const Pin& hold : extra.holds) {
+    if (!away || hold.get()->kind != kObjectRoot) continue;
+    const auto& input = *static_cast<const ObjectRoot*>(hold.get());
+    if (AwayAt(input) != 0 && input.extra->away_depth <= kAwayDepthMax)
+      extra.away_depth = std::max(extra.away_depth, input.extra->away_depth);
+  }
+  extra.away_depth = static_cast<std::uint8_t>(extra.away_depth + (away ? 1 : 0));
+  if (away && HeldBytesLocked(*root) > BytesLocked(*root)) extra.away_depth = kAwayDepthMax + 1;
   ++remembered_count_;
   Remembered task;
   task.place = Place(*root);
@@ -34,6 +52,48 @@ void Submitter::RememberLocked(ObjectRoot* root, std::uint32_t made_by) {
   task.number = ++remembered_ever_;
   next_look_ = 0;
   remembered_.push_back(std::move(task));
+}
+
+// What the arguments of a task keep in this machine's memory.
+std::uint64_t Submitter::HeldBytesLocked(const ObjectRoot& root) const {
+  std::uint64_t bytes = 0;
+  for (const Pin& hold : root.extra->holds) {
+    if (hold.get()->kind == kBlockRoot) bytes += static_cast<const BlockRoot*>(hold.get())->block.capacity;
+    if (hold.get()->kind != kObjectRoot) continue;
+    const auto& input = *static_cast<const ObjectRoot*>(hold.get());
+    if (AwayAt(input) == 0) bytes += BytesLocked(input);
+  }
+  return bytes;
+}
+
+// Values that are away although nobody remembers how they were made: they shall come.
+std::vector<Pin> Submitter::TakeMustComeLocked() {
+  std::vector<Pin> taken;
+  for (const QueuedTask& place : std::exchange(must_come_, {})) {
+    ObjectRoot* root = slots_.RootOf(place.slot);
+    if (root->phase != Phase::kReady || HomeOf(*root).generation.load(std::memory_order_relaxed) != place.generation)
+      continue;
+    std::uint32_t refs = root->refs.load(std::memory_order_relaxed);
+    while (refs > 0 && !root->refs.compare_exchange_weak(refs, refs + 1, std::memory_order_relaxed)) {
+    }
+    if (refs > 0) taken.push_back(Pin::Adopt(root));
+  }
+  return taken;
+}
+
+// The process would leave: true, and they come, while any value of its is away.
+bool Submitter::BringHomeLocked() {
+  bool any = false;
+  for (const Remembered& task : remembered_) {
+    ObjectRoot* root = slots_.RootOf(task.place.slot);
+    if (HomeOf(*root).generation.load(std::memory_order_relaxed) != task.place.generation || AwayAt(*root) == 0)
+      continue;
+    any = true;
+    if (root->extra->away_depth > kAwayDepthMax) continue;
+    root->extra->away_depth = kAwayDepthMax + 1;
+    next_look_ = 0;
+  }
+  return any;
 }
 
 // False: it is gone.
@@ -54,6 +114,8 @@ bool Submitter::TakeLocked(const Remembered& task, std::vector<Remembered>* take
   taken->push_back(task);
   taken->back().root = root;
   taken->back().pin = Pin::Adopt(root);
+  taken->back().away = root->extra->away;
+  taken->back().deep = root->extra->away_depth > kAwayDepthMax;
   return true;
 }
 
@@ -61,7 +123,7 @@ std::vector<Remembered> Submitter::TakeRememberedLocked(std::uint32_t made_by) {
   std::vector<Remembered> taken;
   std::erase_if(remembered_, [&](const Remembered& task) {
     if (task.made_by != made_by) return false;
-    TakeLocked(task, &taken);
+    if (TakeLocked(task, &taken) && taken.back().away) taken.back().root->extra->lost = true;
     return true;
   });
   // An object that several values speak of is made again by the first: whoever passed it on has ended later.
@@ -102,13 +164,33 @@ void Submitter::RememberAgainLocked(const Remembered& task, std::int64_t now) {
 void Submitter::ForgetLineageLocked(ObjectRoot* root) {
   if (!root->extra || root->extra->made_by == 0) return;
   root->extra->made_by = 0;
+  root->extra->away = root->extra->lost = false;
+  root->extra->away_depth = 0;
   SHEAF_CHECK(remembered_count_ > 0);
   --remembered_count_;
   if (root->extra->kept_by != 0) return;
   std::vector<Pin> holds;
   holds.swap(root->extra->holds);
   for (Pin& hold : holds) DropLocked(std::move(hold));
-  if (root->extra->private_error.empty()) GiveExtraLocked(root);
+  if (root->extra->private_error.empty() && root->extra->stands_in.empty()) GiveExtraLocked(root);
+}
+
+void Submitter::EndLineageLocked(ObjectRoot* root, std::vector<Pin> stands_in) {
+  if (!stands_in.empty()) ExtraOf(root).stands_in = std::move(stands_in);
+  ForgetLineageLocked(root);
+}
+
+// All blocks of that object's value are here now.
+void Submitter::HasArrivedLocked(std::uint32_t slot, std::uint32_t generation) {
+  // The completion was published before this was said, but perhaps nobody has read it yet.
+  PumpLocked();
+  ObjectRoot* root = slots_.RootOf(slot);
+  if (!root || root->phase != Phase::kReady || HomeOf(*root).generation.load(std::memory_order_relaxed) != generation ||
+      AwayAt(*root) == 0)
+    return;
+  root->extra->away = false;
+  root->extra->away_depth = 0;
+  if (!root->extra->speaks) ForgetLineageLocked(root);
 }
 
 bool Submitter::DropLineageLocked() {

@@ -1,5 +1,6 @@
 // Where the bytes of a task's inputs lie. What a machine was sent, or has made, stays there for a while (worker/relay/names.h): a task
-// that needs it starts there sooner than where it would have to be sent first. An estimate: who is wrong sends it once more.
+// that needs it starts there sooner than where it would have to be sent first. An estimate: who is wrong sends it once more. What is away
+// (docs/decisions/0012) lies there alone.
 //
 // An object that tasks wait for again and again, while other machines are idle, moves once they have waited as long as the move takes
 // (the rent-or-buy rule: Karlin, Manasse, Rudolph and Sleator, "Competitive snoopy caching", Algorithmica 3, 1988: at most twice the
@@ -57,7 +58,7 @@ std::uint64_t Submitter::BytesLocked(const ObjectRoot& input) const {
   return bytes;
 }
 
-// Objects of ours with large values, among the first few that a task holds. f(key, bytes).
+// Objects of ours with large values, among the first few that a task holds. f(key, bytes, the relay where they lie; 0: here).
 template <class F>
 void Submitter::ForEachLargeInputLocked(const ObjectRoot& root, F f) const {
   if (!root.extra) return;
@@ -66,7 +67,7 @@ void Submitter::ForEachLargeInputLocked(const ObjectRoot& root, F f) const {
     if (hold.get()->kind != kObjectRoot) continue;
     if (++looks > kLooks) break;
     const auto& input = *static_cast<const ObjectRoot*>(hold.get());
-    if (const std::uint64_t bytes = BytesLocked(input); bytes >= kLargeBytes) f(KeyLocked(input), bytes);
+    if (const std::uint64_t bytes = BytesLocked(input); bytes >= kLargeBytes) f(KeyLocked(input), bytes, AwayAt(input));
   }
 }
 
@@ -76,14 +77,15 @@ std::uint64_t Submitter::KeyLocked(const ObjectRoot& object) const {
 
 bool Submitter::MovesLocked(const ObjectRoot& root, Moves* moves) const {
   bool any = false;
-  ForEachLargeInputLocked(root, [&](std::uint64_t key, std::uint64_t bytes) {
+  ForEachLargeInputLocked(root, [&](std::uint64_t key, std::uint64_t bytes, std::uint32_t away_at) {
     if (!std::exchange(any, true)) moves->fill(0);
     const auto waited = waited_.find(key);
     const std::int64_t move = std::max<std::int64_t>(
         static_cast<std::int64_t>(bytes) * kNanosPerByte - (waited == waited_.end() ? 0 : waited->second), 0);
     for (std::size_t i = 0; i < static_cast<std::size_t>(core_.size()); ++i) {
       const OutPair* pair = pairs_[i].load(std::memory_order_relaxed);
-      if (!pair || !pair->in_use || pair->places == 0) continue;
+      if (!pair || !pair->in_use || (pair->places == 0 && away_at == 0)) continue;
+      if (away_at != 0 && pair->peer == away_at) continue;
       const auto found = pair->there.find(key);
       if (found != pair->there.end() && core_.clock() - found->second < kThereNanos) continue;
       (*moves)[i] += move;
@@ -93,7 +95,7 @@ bool Submitter::MovesLocked(const ObjectRoot& root, Moves* moves) const {
 }
 
 void Submitter::NoteInputsThereLocked(OutPair& pair, const ObjectRoot& root) {
-  ForEachLargeInputLocked(root, [&](std::uint64_t key, std::uint64_t) { NoteThereLocked(pair, key); });
+  ForEachLargeInputLocked(root, [&](std::uint64_t key, std::uint64_t, std::uint32_t) { NoteThereLocked(pair, key); });
 }
 
 void Submitter::NoteResultThereLocked(OutPair& pair, const ObjectRoot& result) {
@@ -120,7 +122,7 @@ void Submitter::NoteThereLocked(OutPair& pair, std::uint64_t key) {
 void Submitter::NoteLateLocked(const ObjectRoot& root, std::int64_t late) {
   if (late <= 0) return;
   if (waited_.size() >= kThereMax) waited_.clear();
-  ForEachLargeInputLocked(root, [&](std::uint64_t key, std::uint64_t) { waited_[key] += late; });
+  ForEachLargeInputLocked(root, [&](std::uint64_t key, std::uint64_t, std::uint32_t) { waited_[key] += late; });
 }
 
 }  // namespace sheaf::runtime

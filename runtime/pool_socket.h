@@ -66,11 +66,17 @@ class PoolSocket {
   std::optional<Message> Call(T message, wire::Kind kind, std::span<const std::byte> tail = {},
                               std::span<const int> fds = {},
                               std::chrono::nanoseconds timeout = std::chrono::seconds(60)) {
+    const std::uint64_t request = Ask(message, kind, tail, fds);
+    return request == 0 ? std::nullopt : AwaitAnswer(request, timeout);
+  }
+  // The two halves of a call, for whoever has other things to do meanwhile. 0: the pool is gone.
+  template <class T>
+  std::uint64_t Ask(T message, wire::Kind kind, std::span<const std::byte> tail = {}, std::span<const int> fds = {}) {
     message.header.kind = kind;
     message.header.request = next_request_.fetch_add(1, std::memory_order_relaxed);
-    if (!SendBytes(&message, sizeof message, tail, fds)) return {};
-    return AwaitAnswer(message.header.request, timeout);
+    return SendBytes(&message, sizeof message, tail, fds) ? message.header.request : 0;
   }
+  std::optional<Message> AwaitAnswer(std::uint64_t request, std::chrono::nanoseconds timeout);
   // Reads what has arrived, without waiting. False once the pool has closed the connection.
   bool ReadArrived();
   std::optional<Message> TakeMessage();
@@ -79,7 +85,6 @@ class PoolSocket {
 
  private:
   bool SendBytes(void* fixed, std::size_t size, std::span<const std::byte> tail, std::span<const int> fds);
-  std::optional<Message> AwaitAnswer(std::uint64_t request, std::chrono::nanoseconds timeout);
   bool ReadOne();  // mutex_ held
 
   UniqueFd fd_;

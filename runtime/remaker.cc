@@ -117,8 +117,12 @@ void Remaker::PeerGone(std::uint32_t client) {
       const Seen inputs = InputsOf(remake.task);
       {
         const Look look(context_);
-        FindOwed(ValueOf(*remake.task.root, remake.task.pin), client, {}, inputs, &seen, &remake.owed);
+        const Stored value = ValueOf(*remake.task.root, remake.task.pin);
+        FindOwed(value, client, {}, inputs, &seen, &remake.owed);
+        if (remake.task.away) remake.blocks = AwayBlocksOf(value, client);
       }
+      if (!remake.blocks.empty()) remake.promise = context_.submitter().Promise();
+      ClaimBlocks(remake.blocks, client);
       for (Owed& owed : remake.owed) {
         owed.heir = context_.submitter().Promise();
         ++remake.open;
@@ -262,14 +266,14 @@ void Remaker::Advance(std::int64_t now) {
   const std::size_t looks = std::max<std::size_t>(kLooksAtOnce / std::max<std::size_t>(remakes_.size(), 1), 1);
   for (std::size_t i = 0; i < remakes_.size();) {
     Advance(remakes_[i], looks);
-    if (remakes_[i].open > 0) {
+    if (remakes_[i].open > 0 || !TryReplaceBlocks(remakes_[i])) {
       ++i;
       continue;
     }
     Remake over = std::move(remakes_[i]);
     remakes_.erase(remakes_.begin() + static_cast<std::ptrdiff_t>(i));
     Submitter::Lock lock(context_.submitter());
-    context_.submitter().ForgetLineageLocked(over.task.root);
+    context_.submitter().EndLineageLocked(over.task.root, std::move(over.stands_in));
     context_.submitter().DropLocked(std::move(over.task.pin));
   }
   LookAtRemembered(now);
@@ -277,16 +281,28 @@ void Remaker::Advance(std::int64_t now) {
 
 void Remaker::LookAtRemembered(std::int64_t now) {
   std::vector<Remembered> due;
+  std::vector<Pin> must_come;
   {
     Submitter::Lock lock(context_.submitter());
     due = context_.submitter().TakeRememberedLocked(now, kRememberedAtOnce);
+    must_come = context_.submitter().TakeMustComeLocked();
+  }
+  for (const Pin& pin : must_come) {
+    try {
+      for (const LostBlock& block : AwayBlocksOf(ValueOf(*static_cast<const ObjectRoot*>(pin.get()), pin), 0))
+        context_.WillRead(block.client, block.segment);
+    } catch (const Error&) {  // it is lost already
+    }
   }
   for (Remembered& task : due) {
     bool open = true;
     try {
       const Look look(context_);
       Seen seen;
-      open = FindOwed(ValueOf(*task.root, task.pin), task.made_by, {}, InputsOf(task), &seen, nullptr);
+      const Stored value = ValueOf(*task.root, task.pin);
+      open = task.away || FindOwed(value, task.made_by, {}, InputsOf(task), &seen, nullptr);
+      if (task.away && task.deep)
+        for (const LostBlock& block : AwayBlocksOf(value, task.made_by)) context_.WillRead(task.made_by, block.segment);
     } catch (const Error&) {
       open = false;
     }

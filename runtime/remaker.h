@@ -1,4 +1,5 @@
-// Makes again what a dead client still owed to values of ours: docs/decisions/0011-heirs.md.
+// Makes again what a dead client still owed to values of ours (docs/decisions/0011-heirs.md), and blocks of theirs that lay on
+// another machine (0012).
 //
 // Helper thread only. Values are read in place, under Context::lookers; what is read stays, as the value that leads there is
 // pinned. Never waits: Advance looks at what has happened meanwhile, and is called again soon while something is open (each
@@ -25,6 +26,7 @@ class Remaker {
   void PeerForgotten(std::uint32_t client);
   // Fulfils heirs; lets go of the arguments of tasks whose values speak of nothing unfinished any more.
   void Advance(std::int64_t now);
+  bool busy() const { return !remakes_.empty(); }
 
  private:
   using Seen = std::set<std::pair<std::uint32_t, std::uint32_t>>;  // slots and generations
@@ -39,12 +41,20 @@ class Remaker {
     Path path;     // where it stands in the value
     RefCore heir;  // empty: fulfilled
   };
+  struct LostBlock {
+    std::uint32_t client, segment;
+    std::uint64_t size;
+    std::size_t at;  // in the payload
+  };
   struct Remake {
     Remembered task;
     RefCore again;  // its second run, once that is needed
     std::vector<Owed> owed;
-    std::size_t open = 0;  // of `owed`
-    std::size_t next = 0;  // where the next look begins
+    std::vector<LostBlock> blocks;  // claimed, and nothing stands in for them yet
+    RefCore promise;                // with blocks: counts as something that this process has to do
+    std::vector<Pin> stands_in;     // for blocks
+    std::size_t open = 0;           // of `owed`
+    std::size_t next = 0;           // where the next look begins
     // Once it has run again:
     bool done = false;
     detail::Stored value;
@@ -68,6 +78,13 @@ class Remaker {
   void KeepPromise(Owed& owed, detail::Encoder& value, std::uint32_t flags);
   void FulfilLost(Owed& owed, const std::string& why);
   void LookAtRemembered(std::int64_t now);
+  // Blocks of a value that were away when it was made, with `client`; 0: with anybody.
+  std::vector<LostBlock> AwayBlocksOf(const detail::Stored& value, std::uint32_t client) const;
+  void ClaimBlocks(const std::vector<LostBlock>& blocks, std::uint32_t dead);
+  bool AnyIsHere(std::uint32_t dead, const std::vector<LostBlock>& blocks) const;
+  bool TryReplaceBlocks(Remake& remake);  // false: its task has not run again yet
+  void ReplaceBlock(std::uint32_t dead, const LostBlock& block, const detail::Stored& value, std::vector<Pin>* copies);
+  void SayLost(std::uint32_t dead, const LostBlock& block, const std::string& why);
 
   Context& context_;
   std::vector<Remake> remakes_;

@@ -41,7 +41,12 @@ struct Extra {
   std::string name;                          // given by the user
   std::vector<std::byte> private_error;      // where the store had no room for it
   std::uint32_t kept_by = 0;                 // the client that still uses the arguments; 0: nobody
-  std::uint32_t made_by = 0;     // the client that owes something to the value, which is remembered for it; 0: none
+  std::uint32_t made_by = 0;  // the client that owes something to the value, which is remembered for it; 0: none
+  bool speaks = false;        // with made_by: the value does, of what is not there yet
+  // With made_by: blocks of the value lie on another machine still (docs/decisions/0012), and so many such values deep.
+  bool away = false, lost = false;  // lost: with the relay; they are being made again
+  std::uint8_t away_depth = 0;
+  std::vector<Pin> stands_in;    // another run's value, and copies: what blocks of this one have become
   std::uint32_t cpus_milli = 0;  // of a task that needs more than one CPU; 0: one
   std::uint32_t shape = 0;       // of a task that needs more than CPUs; 0: nothing
 };

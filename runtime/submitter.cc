@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -20,6 +21,7 @@ Submitter::Submitter(const Parts& parts, SlotTable::MakeSlab make_slab)
 }
 
 Submitter::Lock::~Lock() {
+  if (!submitter_.patient_hooks_.empty()) submitter_.run_patiently(std::exchange(submitter_.patient_hooks_, {}));
   if (submitter_.due_hooks_.empty()) return;
   std::vector<std::function<void()>> hooks;
   hooks.swap(submitter_.due_hooks_);
@@ -65,6 +67,10 @@ void Submitter::GiveExtraLocked(ObjectRoot* root) {
   extra->hooks.clear();
   extra->name.clear();
   extra->kept_by = extra->made_by = 0;
+  extra->away = extra->lost = false;
+  extra->away_depth = 0;
+  extra->speaks = false;
+  extra->stands_in.clear();
   extra->cpus_milli = extra->shape = 0;
   spare_extras_.push_back(extra);
 }
@@ -284,7 +290,7 @@ void Submitter::FinishInlineLocked(ObjectRoot* root, std::uint32_t flags, std::s
 void Submitter::AddHook(ObjectRoot* root, std::function<void()> hook) {
   Lock lock(*this);
   if (root->phase == Phase::kReady) {
-    due_hooks_.push_back(std::move(hook));
+    (AwayAt(*root) ? patient_hooks_ : due_hooks_).push_back(std::move(hook));
   } else {
     ExtraOf(root).hooks.push_back(std::move(hook));
   }

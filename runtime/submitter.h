@@ -85,13 +85,15 @@ struct ShapeQueue {
   std::uint32_t Widest() const { return wide.empty() ? 1000 : wide.rbegin()->first; }
 };
 
-// A task that has ended, and may have to run again: its value speaks of objects of `made_by` that are not there yet.
+// A task that has ended, and may have to run again: its value speaks of objects of `made_by` that are not there yet, or has
+// blocks that lie on another machine still.
 struct Remembered {
   QueuedTask place;
   std::uint32_t made_by = 0;
   std::uint32_t shape = 0, cpus_milli = 0;  // as Extra has them before the end
   std::uint64_t number = 0;                 // in the order in which they ended
   std::int64_t look_at = 0, waited = 0;     // when to see next whether it is still so
+  bool away = false, deep = false;          // while it is taken, as is: see Extra; deep: its blocks shall come
   ObjectRoot* root = nullptr;               // only while it is taken, as is:
   Pin pin;
 };
@@ -167,7 +169,11 @@ class Submitter {
   void RememberAgainLocked(const Remembered& task, std::int64_t now);
   void ForgetLineageLocked(ObjectRoot* root);
   RefCore RunAgainLocked(const Remembered& task);
-  bool DropLineageLocked();  // memory is short; whether there was any
+  std::vector<Pin> TakeMustComeLocked();
+  bool BringHomeLocked();
+  void HasArrivedLocked(std::uint32_t slot, std::uint32_t generation);
+  void EndLineageLocked(ObjectRoot* root, std::vector<Pin> stands_in);  // made again; empty: needed no more
+  bool DropLineageLocked();                                             // memory is short; whether there was any
   // Of our own heap; what is kept for later is let go first if it must be.
   store::OwnBlock AllocateBlockLocked(std::uint64_t bytes);
   std::uint64_t remembered() const { return remembered_count_; }
@@ -203,10 +209,12 @@ class Submitter {
   void EasedLocked(std::uint64_t before);  // after a wait that began with so many in the backlog
   std::vector<OutPair*>& pairs() { return active_; }
   OutPair& PairAt(int index) const { return *pairs_[static_cast<std::size_t>(index)].load(std::memory_order_acquire); }
-  void RingLocked();                                    // own bell: local threads asleep must look
-  void Bell(std::uint32_t index) const;                 // rings for the client with this index; needs no lock
-  std::function<void(IncomingRoot*)> on_incoming_free;  // set by the executor
-  std::function<bool(ForeignRoot*)> foreign_is_ready;   // set by the context, and:
+  void RingLocked();                                        // own bell: local threads asleep must look
+  void Bell(std::uint32_t index) const;                     // rings for the client with this index; needs no lock
+  std::function<void(IncomingRoot*)> on_incoming_free;      // set by the executor
+  std::function<void(std::vector<std::function<void()>>)> run_patiently;  // hooks that may wait; set by the context
+  std::function<void(std::uint32_t segment)> on_away_free;  // a block whose bytes are elsewhere; set by a relay
+  std::function<bool(ForeignRoot*)> foreign_is_ready;       // set by the context, and:
   std::function<bool(const ObjectId&, std::uint32_t unwrap)>
       leads_to_value;  // also true if it leads to nothing any more
 
@@ -225,6 +233,10 @@ class Submitter {
   template <class F>
   void ForEachLargeInputLocked(const ObjectRoot& root, F f) const;
   std::uint64_t KeyLocked(const ObjectRoot& object) const;  // slot and generation
+  // The relay where its blocks lie, if not here: 0.
+  static std::uint32_t AwayAt(const ObjectRoot& object) {
+    return object.extra && object.extra->away ? object.extra->made_by : 0;
+  }
   void NoteLateLocked(const ObjectRoot& root, std::int64_t late);
   void SayWhereInputsAreLocked(const ObjectRoot& root);
   void PushLocked(int pair, int lane, ObjectRoot* root, std::int64_t start, std::uint32_t cost);
@@ -266,7 +278,8 @@ class Submitter {
   void FlushReleasesLocked(OutPair& pair);
   void ReadKeptLocked(OutPair& pair, std::uint32_t until);
   void EndBorrowLocked(ObjectRoot* root);
-  void RememberLocked(ObjectRoot* root, std::uint32_t made_by);
+  void RememberLocked(ObjectRoot* root, std::uint32_t made_by, bool speaks, bool away);
+  std::uint64_t HeldBytesLocked(const ObjectRoot& root) const;
   bool TakeLocked(const Remembered& task, std::vector<Remembered>* taken);
   void RetryLocked(OutPair& pair, ObjectRoot* root, bool begun, int status);
   QueuedTask Place(const ObjectRoot& root) const {
@@ -297,7 +310,8 @@ class Submitter {
   std::uint32_t held_shapes_ = 0;    // of those, one bit each
   std::map<std::uint32_t, std::vector<Pin>> lent_by_dead_;  // until kForgotten: others may still read it
   std::deque<Remembered> remembered_;                       // some of them gone meanwhile
-  std::int64_t next_look_ = 0;                              // no earlier than this is one of them due
+  std::vector<QueuedTask> must_come_;
+  std::int64_t next_look_ = 0;  // no earlier than this is one of them due
   std::uint64_t remembered_ever_ = 0;
   std::uint64_t remembered_count_ = 0;  // without those
   std::uint64_t backlog_size_ = 0;      // tasks that are kBacklog
@@ -305,7 +319,7 @@ class Submitter {
   std::uint64_t promised_ = 0;          // of outstanding_: promises
   std::uint64_t pumps_ = 0;
   std::vector<Root*> to_free_;
-  std::vector<std::function<void()>> due_hooks_;
+  std::vector<std::function<void()>> due_hooks_, patient_hooks_;
   std::vector<Extra*> spare_extras_;  // with the room that their vectors have grown
   bool freeing_ = false;
   std::atomic<bool> should_ease_{false};

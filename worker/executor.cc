@@ -26,6 +26,7 @@ constexpr std::int64_t kForwardSpinNanos = 150'000;  // a round trip to another 
 // While another worker makes the input that is missing. Longer than a wake-up takes: two workers that wait for each other
 // in turns would otherwise both sleep once in every turn, and never come into step again.
 constexpr std::int64_t kStarvedSpinNanos = 200'000;
+constexpr std::int64_t kBringHomeNanos = 60'000'000'000;
 constexpr std::int64_t kStepAsideNanos = 1'000'000;  // how often a look for a CPU of one's own is worth its price
 
 std::uintptr_t LowestStackAddress() {
@@ -111,7 +112,8 @@ void Executor::PeerForgotten(std::uint32_t client) {
   }
 }
 
-void Executor::Drain() {
+void Executor::Drain(bool job_over) {
+  if (job_over) job_over_.store(true, std::memory_order_release);
   draining_.store(true, std::memory_order_release);
   runtime::Submitter::Lock lock(context_.submitter());
   context_.submitter().RingLocked();
@@ -224,7 +226,13 @@ int Executor::Run() {
 // pool's patience is the deadline.
 bool Executor::MayLeave() {
   runtime::Submitter::Lock lock(context_.submitter());
-  if (context_.pool_lost() || context_.submitter().outstanding() == 0) return true;
+  if (context_.pool_lost()) return true;
+  if (context_.submitter().outstanding() == 0) {
+    // What lies on other machines can be made again by this process alone: it comes first, if it does.
+    if (job_over_.load(std::memory_order_acquire) || !context_.submitter().BringHomeLocked()) return true;
+    if (leaving_since_ == 0) leaving_since_ = NowNanos();
+    if (NowNanos() - leaving_since_ > kBringHomeNanos) return true;
+  }
   if (!std::exchange(said_blocked_, true)) {
     context_.control()->blocked.fetch_add(1, std::memory_order_release);
     // It occupies no CPU any more: what its tasks wait for may need that.

@@ -54,7 +54,7 @@ class Executor : public runtime::TaskRunner {
   void OnStartCall(const wire::StartCall& call, std::string arguments) override;
   void PeerGone(std::uint32_t client) override;
   void PeerForgotten(std::uint32_t client) override;
-  void Drain() override;
+  void Drain(bool job_over) override;
   void TakeReleases() override;
   void RunWhenIdle(std::function<void()> f) override;
 
@@ -138,7 +138,8 @@ class Executor : public runtime::TaskRunner {
   std::mutex idle_mutex_;
   std::vector<std::function<void()>> idle_work_;
   std::vector<std::pair<wire::StartCall, std::string>> start_calls_;
-  std::atomic<bool> has_idle_work_{false}, has_start_calls_{false}, draining_{false};
+  std::atomic<bool> has_idle_work_{false}, has_start_calls_{false}, draining_{false}, job_over_{false};
+  std::int64_t leaving_since_ = 0;  // draining, and nothing is left but values that lie on other machines
   std::uint32_t sleep_value_ = 1;
   std::uint64_t executed_ = 0;
   // By function, modulo the size. A look at the clock costs as much as a short task: of these every eighth is measured.

@@ -298,13 +298,25 @@ Names::Name FarHalf::NameRefOf(const RefCore& ref) {
 void FarHalf::EndIfPoolIsGone(std::string_view error) {
   constexpr int kMomentMs = 200;  // a process's sockets close one after the other: a worker may have seen it before us
   pollfd pool{context_.socket().fd(), POLLRDHUP, 0};
-  const int patience = error.find("LostError") == std::string_view::npos ? 0 : kMomentMs;
+  const bool lost = error.find("LostError") != std::string_view::npos;
+  const bool just_asked = lost && NowNanos() - asked_ < kMomentNanos * 1000;  // of many at once, the first waits
+  const int patience = lost && !just_asked ? kMomentMs : 0;
   if (context_.pool_lost() || context_.socket().lost() || poll(&pool, 1, patience) > 0) End("its pool has ended");
+  if (lost) asked_ = NowNanos();
 }
 
-void FarHalf::SendResult(Name name, std::uint64_t took_nanos, Offers* offers) {
+// False: its blocks lie elsewhere, and cannot be had just now.
+bool FarHalf::SendResult(Name name, std::uint64_t took_nanos, Offers* offers) {
   const RefCore ref = names_.RefOf(name);
-  if (!ref.pin) return;
+  if (!ref.pin) return true;
+  detail::Stored value;
+  std::string lost;
+  try {
+    value = runtime::FetchObject(context_, ref, kForever);
+    if (LookForBlocks(context_, value, offers) != Blocks::kReady) return false;
+  } catch (const Error& error) {
+    lost = error.what();
+  }
   if (name & kFarNames) {
     out_.Begin(Kind::kValue, name);
   } else {
@@ -312,19 +324,18 @@ void FarHalf::SendResult(Name name, std::uint64_t took_nanos, Offers* offers) {
     out_.Begin(Kind::kDone, name);
     out_.Raw(&done, sizeof done);
   }
-  detail::Stored value;
   std::uint64_t bytes = 0;
-  try {
-    value = runtime::FetchObject(context_, ref, kForever);
+  if (lost.empty()) {
     if (value.error) EndIfPoolIsGone({reinterpret_cast<const char*>(value.payload.data()), value.payload.size()});
     bytes = WriteForm(context_, value, [this](const RefCore& inner) { return NameRefOf(inner); }, &out_, offers);
-  } catch (const Error& error) {
+  } else {
     EndIfPoolIsGone("LostError");
-    WriteErrorForm("ObjectLostError", error.what(), &out_);
+    WriteErrorForm("ObjectLostError", lost, &out_);
   }
   out_.End();
   if (offers) offers->Keep(name, std::move(value), bytes);
   if (out_.large() && !out_.Flush(stream_)) End("");
+  return true;
 }
 
 std::uint32_t FarHalf::SendReady() {
@@ -346,8 +357,12 @@ std::uint32_t FarHalf::SendReady() {
     for (Ready& one : ready) one.took_nanos = context_.submitter().core().CostOf(one.function);
   }
   if (waiting != told_waiting_) out_.Bare(Kind::kWaiting, told_waiting_ = waiting);
-  for (const Ready& one : ready) SendResult(one.name, one.took_nanos, &offers_);
-  for (const Name name : again) SendResult(name, 0, nullptr);
+  std::vector<Late> late;
+  late.swap(late_);
+  for (const Ready& one : ready) late.push_back({one.name, one.took_nanos, false});
+  for (const Name name : again) late.push_back({name, 0, true});
+  for (const Late& one : late)
+    if (!SendResult(one.name, one.took_nanos, one.again ? nullptr : &offers_)) late_.push_back(one);
   for (const auto& [name, error] : refused) {
     const Done done{};
     const FormHead form{kFormError, static_cast<std::uint32_t>(error.size()), 0, 0, 0};
@@ -360,13 +375,13 @@ std::uint32_t FarHalf::SendReady() {
   std::vector<std::pair<Name, RefCore>> foreign;
   foreign.swap(foreign_);
   for (auto& [name, ref] : foreign) {
-    if (runtime::ObjectIsReady(context_, ref)) {
-      SendResult(name, 0, &offers_);
-    } else {
+    if (!runtime::ObjectIsReady(context_, ref)) {
       foreign_.emplace_back(name, std::move(ref));
+    } else if (!SendResult(name, 0, &offers_)) {
+      late_.push_back({name, 0, false});
     }
   }
-  has_foreign_.store(!foreign_.empty(), std::memory_order_relaxed);
+  has_foreign_.store(!foreign_.empty() || !late_.empty(), std::memory_order_relaxed);
   constexpr std::size_t kMost = kTextMax / sizeof(Name);
   for (std::size_t at = 0; at < forgotten.size(); at += kMost) {
     out_.Begin(Kind::kForgotten, 0);

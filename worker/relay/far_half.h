@@ -46,7 +46,7 @@ class FarHalf {
   void Await(Name name, const detail::RefCore& ref, std::uint32_t function);  // it is sent when it is ready
   void Refuse(Name name, std::string_view kind, const std::string& message);
   void EndIfPoolIsGone(std::string_view error);
-  void SendResult(Name name, std::uint64_t took_nanos, Offers* offers);
+  bool SendResult(Name name, std::uint64_t took_nanos, Offers* offers);
   std::uint32_t SendReady();  // send_ held
   void ServeForAMoment();
 
@@ -68,10 +68,17 @@ class FarHalf {
     std::uint64_t took_nanos;
   };
   std::vector<Ready> ready_;
+  struct Late {
+    Name name;
+    std::uint64_t took_nanos;
+    bool again;
+  };
+  std::vector<Late> late_;  // with send_: ready, and with blocks that lie elsewhere and could not be had yet
   std::vector<Name> forgotten_;
   std::vector<Name> again_;                            // to be sent in the stream
   std::vector<std::pair<Name, std::string>> refused_;  // could not be submitted: stored errors
-  std::uint32_t told_waiting_ = 0;                     // with send_
+  std::uint32_t told_waiting_ = 0;                     // with send_, as the next
+  std::int64_t asked_ = 0;                             // when it was last made sure that the pool is there
   std::atomic<bool> has_ready_{false}, has_foreign_{false}, asleep_{false};
 };
 

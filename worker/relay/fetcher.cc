@@ -19,9 +19,10 @@ Fetcher::Fetcher(runtime::Context& context, TransferDesk& desk, std::string pki)
   for (int i = 0; i < kAtATime; ++i) std::thread([this] { Loop(); }).detach();
 }
 
-void Fetcher::Add(Name name, FetchClass wanted, std::vector<OfferedBlock> blocks, bool serve, Then then) {
+void Fetcher::Add(Name name, FetchClass wanted, std::vector<OfferedBlock> blocks, bool serve, Then then,
+                  MakeRoom make_room) {
   std::lock_guard lock(mutex_);
-  waiting_.push_back({name, wanted, std::move(blocks), serve, std::move(then)});
+  waiting_.push_back({name, wanted, std::move(blocks), serve, std::move(then), std::move(make_room)});
   added_.notify_one();
 }
 
@@ -85,7 +86,7 @@ void Fetcher::Loop() {
       waiting_.erase(first);
     }
     std::string why;
-    const bool ok = FetchValue(value, &why);
+    const bool ok = (!value.make_room || value.make_room(&value.blocks, &why)) && FetchValue(value, &why);
     if (!ok) Let(value.name);
     value.then(ok, why);
   }

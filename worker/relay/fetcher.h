@@ -31,8 +31,11 @@ class Fetcher {
   using Then = std::function<void(bool ok, const std::string& why)>;
   Fetcher(runtime::Context& context, TransferDesk& desk, std::string pki);
 
-  // `serve`: others may read from here while it comes, and until Let(name).
-  void Add(Name name, FetchClass wanted, std::vector<OfferedBlock> blocks, bool serve, Then then);
+  // Makes room for the blocks, before anything is fetched; the same thread. False: *why.
+  using MakeRoom = std::function<bool(std::vector<OfferedBlock>* blocks, std::string* why)>;
+  // `serve`: others may read from here while it comes, and until Let(name). `make_room`: if `blocks` have none yet.
+  void Add(Name name, FetchClass wanted, std::vector<OfferedBlock> blocks, bool serve, Then then,
+           MakeRoom make_room = {});
   void Raise(Name name);  // a task waits for it
   void Let(Name name);    // the value is not needed here any more
 
@@ -43,6 +46,7 @@ class Fetcher {
     std::vector<OfferedBlock> blocks;
     bool serve = false;
     Then then;
+    MakeRoom make_room;
   };
   void Loop();
   bool FetchValue(const Value& value, std::string* why);

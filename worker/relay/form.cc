@@ -18,6 +18,28 @@ void WriteErrorForm(std::string_view kind, const std::string& message, Outgoing*
   out->Raw(error.payload().data(), error.payload().size());
 }
 
+Blocks LookForBlocks(runtime::Context& context, const detail::Stored& value, Offers* offers) {
+  using Whereabouts = runtime::Context::Whereabouts;
+  Blocks all = Blocks::kReady;
+  for (std::size_t i = 0; i + sizeof(std::uint32_t) <= value.marks.size(); i += sizeof(std::uint32_t)) {
+    std::uint32_t mark = 0;
+    std::memcpy(&mark, value.marks.data() + i, sizeof mark);
+    store::BlockRecord named{};
+    if ((mark & Encoder::kMarkRef) || mark + sizeof named > value.payload.size()) continue;
+    std::memcpy(&named, value.payload.data() + mark, sizeof named);
+    if (named.loc.segment < limits::kAwayFirst) continue;
+    runtime::Context::AwayOffer offer{};
+    const Whereabouts where = context.LookForSegment(named.loc.client, named.loc.segment, &offer);
+    if (where == Whereabouts::kAway && offers && offers->TakeFromAfar(named, offer)) continue;
+    if (offers) offers->ForgetAfar(named);
+    if (where == Whereabouts::kLater) return Blocks::kLater;
+    if (where != Whereabouts::kAway) continue;  // if it is gone, WriteForm says so
+    context.WillRead(named.loc.client, named.loc.segment);
+    all = Blocks::kAway;
+  }
+  return all;
+}
+
 std::uint64_t WriteForm(runtime::Context& context, const detail::Stored& value, const NameRef& name_ref, Outgoing* out,
                         Offers* offers) {
   const std::size_t count = value.marks.size() / sizeof(std::uint32_t);
@@ -52,9 +74,11 @@ std::uint64_t WriteForm(runtime::Context& context, const detail::Stored& value, 
       } else {
         store::BlockRecord named{};
         std::memcpy(&named, record, sizeof named);
-        const std::byte* data = context.peers().Resolve(named.loc, named.size);
-        if (!data) throw ObjectLostError("a block of this object is gone with the process that made it");
-        if (const auto offer = offers ? offers->Make(named, value.pin) : std::nullopt) {
+        std::optional<BlockOffer> offer = offers ? offers->PassOn(named) : std::nullopt;
+        const std::byte* data = offer ? nullptr : context.peers().Resolve(named.loc, named.size);
+        if (!offer && !data) throw ObjectLostError("a block of this object is gone with the process that made it");
+        if (!offer && offers) offer = offers->Make(named, value.pin);
+        if (offer) {
           blocks.push_back(std::as_bytes(std::span(&offered.emplace_back(*offer), 1)));
           marks[i] = {mark, kBlockOffered, sizeof(BlockOffer)};
           beside += named.size;
@@ -78,7 +102,7 @@ std::uint64_t WriteForm(runtime::Context& context, const detail::Stored& value, 
 }
 
 FormRead ReadForm(Stream& from, std::uint64_t bytes, const RefOfName& ref_of, Encoder* to, std::string* why,
-                  std::vector<OfferedBlock>* offered) {
+                  std::vector<OfferedBlock>* offered, const MakeBlock& make) {
   FormHead head{};
   if (bytes < sizeof head || !from.Read(&head, sizeof head)) return FormRead::kOver;
   *why = CheckForm(head, bytes);
@@ -123,11 +147,17 @@ FormRead ReadForm(Stream& from, std::uint64_t bytes, const RefOfName& ref_of, En
           *why = "a value with an offer that is out of place or bounds";
           return FormRead::kHostile;
         }
-        detail::WritableBlock fresh(beside ? named.size : mark.value);
-        blocks.push_back({fresh.data(), fresh.size(), beside});
-        const detail::Block block = std::move(fresh).Seal();
-        to->AddBlock(block);
-        if (beside) offered->push_back({{}, block, blocks.back().to});
+        const std::uint64_t size = beside ? named.size : mark.value;
+        std::optional<NewBlock> made =
+            make ? make(static_cast<std::uint32_t>(blocks.size()), size, beside) : std::nullopt;
+        if (!made) {
+          detail::WritableBlock fresh(size);
+          std::byte* room = fresh.data();
+          made = NewBlock{std::move(fresh).Seal(), room};
+        }
+        blocks.push_back({made->to, size, beside});
+        to->AddBlock(made->block);
+        if (beside) offered->push_back({{}, std::move(made->block), made->to});
       }
     }
     if (!plain(head.payload_bytes)) return FormRead::kOver;

@@ -32,7 +32,12 @@ void Names::Index::Remove(const ObjectId& id, Name name) {
 
 Names::Entry* Names::At(Name name) {
   Row& row = RowOf(name);
-  const Name index = (name & ~kFarNames) - row.first;
+  const Name number = name & ~kFarNames;
+  if (number < row.first) {
+    const auto found = row.old.find(number);
+    return found == row.old.end() ? nullptr : &found->second;
+  }
+  const Name index = number - row.first;
   if (index >= row.entries.size() || !row.entries[index].alive) return nullptr;
   return &row.entries[index];
 }
@@ -62,7 +67,7 @@ bool Names::Bind(Name name, const ObjectId& id, RefCore ref, bool promised, std:
 
 bool Names::BindLocked(Name name, const ObjectId& id, RefCore ref, bool promised, std::int64_t now) {
   Row& row = RowOf(name);
-  const Name index = (name & ~kFarNames) - row.first;
+  const Name index = (name & ~kFarNames) - row.first;  // of one that is over: far too large
   if (index >= row.entries.size() + kAheadMax) return false;
   while (index >= row.entries.size()) row.entries.emplace_back();
   Entry& entry = row.entries[index];
@@ -117,11 +122,26 @@ void Names::Erase(Name name) {
   entry->alive = false;
   --alive_;
   Row& row = RowOf(name);
-  while (!row.entries.empty() && !row.entries.front().alive) {
-    row.entries.pop_front();
-    ++row.first;
-    if (row.sweep > 0) --row.sweep;
+  row.old.erase(name & ~kFarNames);
+  Shorten(&row);
+}
+
+void Names::Shorten(Row* row) {
+  while (!row->entries.empty() && (!row->entries.front().alive || row->entries.size() > kRowMax)) {
+    if (row->entries.front().alive) row->old.emplace(row->first, std::move(row->entries.front()));
+    row->entries.pop_front();
+    ++row->first;
+    if (row->sweep > 0) --row->sweep;
   }
+}
+
+// `bytes`, `more`: that would be left, and names that are forgotten already.
+bool Names::MayForget(const Entry& entry, std::int64_t now, std::uint64_t bytes, std::size_t more) const {
+  if (!entry.alive || !entry.settled || entry.forgotten) return false;
+  const bool too_many = bytes > bytes_max_ || alive_ - more > kNamesMax;
+  std::int64_t idle = too_many ? kBusyNanos : bytes > bytes_max_ / 2 ? kFullNanos : kIdleNanos;
+  if (entry.result) idle = std::min(idle, kResultNanos);
+  return now - entry.used >= idle;
 }
 
 std::vector<Names::Name> Names::Forget(std::int64_t now, std::size_t most) {
@@ -129,23 +149,25 @@ std::vector<Names::Name> Names::Forget(std::int64_t now, std::size_t most) {
   std::vector<Name> over;
   std::lock_guard lock(mutex_);
   std::uint64_t bytes = bytes_;
+  const bool look_at_old = now - looked_at_old_ > kResultNanos;
+  if (look_at_old) looked_at_old_ = now;
   for (const bool far : {false, true}) {
     Row& row = rows_[far ? 1 : 0];
+    const auto forget = [&](Entry& entry, Name number) {
+      if (!MayForget(entry, now, bytes, over.size())) return;
+      entry.forgotten = true;
+      bytes -= entry.bytes;
+      const Name name = number | (far ? kFarNames : 0);
+      Unname(entry, name);
+      over.push_back(name);
+    };
+    for (auto at = row.old.begin(); look_at_old && at != row.old.end() && over.size() < most; ++at)
+      forget(at->second, at->first);
     // Round and round: a busy row grows at its end faster than a look comes by.
     const std::size_t looks = std::min(kLooks, row.entries.size());
     for (std::size_t look = 0; look < looks && over.size() < most; ++look, ++row.sweep) {
       if (row.sweep >= row.entries.size()) row.sweep = 0;
-      Entry& entry = row.entries[row.sweep];
-      if (!entry.alive || !entry.settled || entry.forgotten) continue;
-      const bool too_many = bytes > bytes_max_ || alive_ - over.size() > kNamesMax;
-      std::int64_t idle = too_many ? kBusyNanos : bytes > bytes_max_ / 2 ? kFullNanos : kIdleNanos;
-      if (entry.result) idle = std::min(idle, kResultNanos);
-      if (now - entry.used < idle) continue;
-      entry.forgotten = true;
-      bytes -= entry.bytes;
-      const Name name = (row.first + row.sweep) | (far ? kFarNames : 0);
-      Unname(entry, name);
-      over.push_back(name);
+      forget(row.entries[row.sweep], row.first + row.sweep);
     }
   }
   return over;

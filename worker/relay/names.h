@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -51,7 +52,7 @@ class Names {
   static constexpr std::int64_t kIdleNanos = 5'000'000'000, kFullNanos = 1'000'000'000, kBusyNanos = 100'000'000,
                                 kResultNanos = 500'000'000;
   static constexpr std::uint64_t kBytesMin = 256 << 20, kStoreUsual = std::uint64_t{1} << 30;
-  static constexpr std::size_t kNamesMax = 16'384, kAheadMax = 1 << 20;
+  static constexpr std::size_t kNamesMax = 16'384, kAheadMax = 1 << 20, kRowMax = 2 * kNamesMax;
   struct Entry {
     detail::ObjectId id;
     detail::RefCore ref;  // empty in the near half for what it need not keep
@@ -66,7 +67,8 @@ class Names {
   struct Row {
     Name first = 1;  // of entries.front()
     std::deque<Entry> entries;
-    std::size_t sweep = 0;  // where the next look for idle names begins
+    std::size_t sweep = 0;      // where the next look for idle names begins
+    std::map<Name, Entry> old;  // alive, and older than all entries: what lives long must not keep what came after it
   };
   // By home slot, in pages: the slots of one process are handed out in a row, so that neighbours are looked for together.
   class Index {
@@ -89,6 +91,8 @@ class Names {
   bool BindLocked(Name name, const detail::ObjectId& id, detail::RefCore ref, bool promised, std::int64_t now);
   Entry* At(Name name);  // nullptr: it is not alive
   void Unname(const Entry& entry, Name name);
+  static void Shorten(Row* row);
+  bool MayForget(const Entry& entry, std::int64_t now, std::uint64_t bytes, std::size_t more) const;
 
   const bool near_;
   const std::uint64_t bytes_max_;
@@ -97,6 +101,7 @@ class Names {
   Name given_ = 0;
   Index names_;
   std::uint64_t bytes_ = 0, alive_ = 0;
+  std::int64_t looked_at_old_ = 0;
 };
 
 }  // namespace sheaf::relay

@@ -36,7 +36,22 @@ NearHalf::NearHalf(runtime::Context& context, Stream& stream, const Host& host, 
       places_(std::max(places, 1u)),
       names_(true, std::min(host.store_bytes, context.budget_bytes)),
       offers_(context, desk),
-      fetcher_(context, desk, std::move(pki)) {}
+      fetcher_(context, desk, std::move(pki)),
+      stays_(context, fetcher_, host.store_bytes / 4,
+             {.fetch_again = [this](Name name) { Answer(Kind::kAgain, name); },
+              .let_go =
+                  [this](Name name, std::uint64_t bytes) {
+                    names_.Settle(name, bytes);
+                    Answer(Kind::kFetched, name);
+                  },
+              .arrived =
+                  [this](const ObjectId& id) {
+                    wire::Arrived arrived{};
+                    arrived.submitter = id.client;
+                    arrived.slot = id.slot;
+                    arrived.generation = id.generation;
+                    context_.socket().Send(arrived, wire::Kind::kArrived);
+                  }}) {}
 
 // Everything that others were told stays as it is: the pool keeps the memory.
 void NearHalf::End(const std::string& why) {
@@ -62,7 +77,7 @@ bool NearHalf::LookAtInput(const store::DependencyRecord& named, IncomingRoot* i
     try {
       input->value =
           runtime::MakeStored(context_, probed.flags, payload, probed.size, Pin::Share(incoming), detail::kWhole);
-      return true;
+      return LookForBlocks(context_, input->value, &offers_) == Blocks::kReady;
     } catch (const Error&) {
     }
   }
@@ -106,9 +121,15 @@ void NearHalf::Drop(IncomingRoot* incoming) {
   spare_incoming_.push_back(incoming);
 }
 
+// What lies there comes home first: nobody else keeps it.
 bool NearHalf::MayEnd() {
-  std::lock_guard turn(turn_);
-  return away_.empty() && unsent_.empty();
+  {
+    std::lock_guard turn(turn_);
+    if (!away_.empty() || !unsent_.empty()) return false;
+  }
+  if (job_over_.load(std::memory_order_acquire) || stays_.empty()) return true;
+  stays_.FetchAll();
+  return stays_.no_room_for_long();  // the rest is made again, if anybody wants it
 }
 
 // Without a grant what waits in the lanes is what the pool asks for another by.
@@ -205,7 +226,7 @@ bool NearHalf::ForwardInTurn(const Task& task) {
   const Name name = names_.BindNext(id, {}, now, true);
   const auto known = costs_.find(record.function);
   const std::int64_t cost = known == costs_.end() ? kAheadNanos : known->second;
-  away_[name] = {&pair, task.lane, task.position, incoming, record.function, cost};
+  away_[name] = {&pair, task.lane, task.position, incoming, record.function, cost, record.retries > 0};
   load_ += cost;
   pair.away.fetch_add(1, std::memory_order_relaxed);
   loop_reads_.store(away_.size() <= kFewAway ? 1 : 0, std::memory_order_relaxed);
@@ -255,22 +276,31 @@ void NearHalf::SendReadyObjects() {
       unsent_.emplace_back(name, std::move(ref));
       continue;
     }
+    detail::Stored value;
+    std::string lost;
+    try {
+      value = runtime::FetchObject(context_, ref, kForever);
+      if (LookForBlocks(context_, value, &offers_) != Blocks::kReady) {
+        unsent_.emplace_back(name, std::move(ref));
+        continue;
+      }
+    } catch (const Error& error) {
+      lost = error.what();
+    }
     unsent_names_.erase(name);
     out_.Begin(Kind::kValue, name);
     std::uint64_t bytes = 0;
-    detail::Stored value;
-    try {
-      value = runtime::FetchObject(context_, ref, kForever);
+    if (lost.empty()) {
       bytes = WriteForm(context_, value, [this](const RefCore& inner) { return NameRefOf(inner); }, &out_, &offers_);
-    } catch (const Error& error) {
-      WriteErrorForm("ObjectLostError", error.what(), &out_);
+    } else {
+      WriteErrorForm("ObjectLostError", lost, &out_);
     }
     out_.End();
     if (!offers_.Keep(name, std::move(value), bytes)) names_.Settle(name, bytes);
   }
 }
 
-// What the other half could not fetch.
+// What the other half could not fetch. Its blocks may lie on a third machine: then they come here first.
 void NearHalf::SendAgain() {
   std::vector<Name> names;
   {
@@ -278,13 +308,24 @@ void NearHalf::SendAgain() {
     names.swap(again_);
   }
   for (const Name name : names) {
-    const auto kept = offers_.Take(name);
+    auto kept = offers_.Take(name);
     if (!kept) End("it asks again for what it was not offered");
-    out_.Begin(Kind::kValue, name);
-    WriteForm(context_, kept->value, [this](const RefCore& inner) { return NameRefOf(inner); }, &out_);
-    out_.End();
-    names_.Settle(name, kept->bytes);
+    late_.emplace_back(name, std::move(*kept));
   }
+  std::erase_if(late_, [this](auto& late) {
+    auto& [name, kept] = late;
+    if (LookForBlocks(context_, kept.value, nullptr) != Blocks::kReady) return false;
+    // Whoever offered it may have taken the offer back, as it came here meanwhile: offered anew, once.
+    const bool first = offered_again_.insert(name).second;
+    out_.Begin(Kind::kValue, name);
+    const auto name_ref = [this](const RefCore& inner) { return NameRefOf(inner); };
+    WriteForm(context_, kept.value, name_ref, &out_, first ? &offers_ : nullptr);
+    out_.End();
+    if (first && offers_.Keep(name, std::move(kept.value), kept.bytes)) return true;
+    offered_again_.erase(name);
+    names_.Settle(name, kept.bytes);
+    return true;
+  });
 }
 
 // ---- parked -----------------------------------------------------------------------------------------------------
@@ -302,7 +343,8 @@ void NearHalf::Park() {
 // The pool asks again, later, if something is away.
 void NearHalf::ParkIfIdle() {
   park_asked_.store(false, std::memory_order_relaxed);
-  if (parked_.load(std::memory_order_relaxed) || !MayEnd() || !offers_.empty()) return;
+  if (parked_.load(std::memory_order_relaxed) || !MayEnd() || !stays_.empty() || !offers_.empty() || !late_.empty())
+    return;
   asked_ = false;
   parked_.store(true, std::memory_order_release);
   out_.Bare(Kind::kPark, 0);

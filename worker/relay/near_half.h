@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "worker/executor.h"
+#include "worker/relay/away_values.h"
 #include "worker/relay/form.h"
 #include "worker/relay/greeting.h"
 #include "worker/relay/names.h"
@@ -46,6 +47,7 @@ class NearHalf final : public worker::Executor {
     runtime::IncomingRoot* incoming = nullptr;
     std::uint32_t function = 0;
     std::int64_t cost = 0;
+    bool retries = false;  // it could be run again
   };
   struct Input {  // of the task in hand
     Name name = 0;
@@ -59,9 +61,10 @@ class NearHalf final : public worker::Executor {
   void ForwardStart(const wire::StartCall& call, const detail::Stored& arguments) override;
   void Park() override;
   void Renew(std::string ticket) override;
+  void Wanted(std::uint32_t segment) override { stays_.Fetch(segment); }
   std::uint32_t Arrived() override;
   void Rest() override;
-  bool AwaitsObjects() override { return !unsent_.empty(); }
+  bool AwaitsObjects() override { return !unsent_.empty() || !late_.empty(); }
   bool MayEnd() override;
 
   bool ForwardInTurn(const Task& task);
@@ -83,8 +86,10 @@ class NearHalf final : public worker::Executor {
   void SendAgain();
   void Answer(Kind kind, Name name);
   bool TakeDone(const Head& head);
-  void Finish(Name name, std::uint64_t took_nanos, std::uint64_t bytes, detail::Encoder& value, bool error);
-  void FinishInTurn(Name name, std::uint64_t took_nanos, std::uint64_t bytes, bool error, Outcome& outcome);
+  bool TakeDoneAgain(const Head& head);
+  bool MayStay(Name name);
+  void Finish(Name name, std::uint64_t took_nanos, std::uint64_t bytes, detail::Encoder& value, bool error, bool stays);
+  void FinishInTurn(Name name, std::uint64_t took_nanos, bool error, Outcome& outcome);
   bool TakeValue(const Head& head);
   void Keep(Name name, std::uint64_t bytes, detail::Encoder& value, bool error);
   void Fetch(Name name, FetchClass wanted, std::vector<OfferedBlock> blocks, std::function<void()> then);
@@ -100,6 +105,9 @@ class NearHalf final : public worker::Executor {
   Outgoing out_;
   Offers offers_;
   Fetcher fetcher_;
+  AwayValues stays_;                                 // results that lie there until somebody reads them
+  std::vector<std::pair<Name, Offers::Kept>> late_;  // could not be fetched: sent again once their blocks are here
+  std::unordered_set<Name> offered_again_;
   std::vector<Input> inputs_;
   std::vector<std::pair<Name, detail::RefCore>> unsent_;  // named, and their values still to come
   std::unordered_set<Name> unsent_names_;

@@ -34,6 +34,7 @@ std::uint32_t NearHalf::Arrived() {
   }
   if (!unsent_.empty()) SendReadyObjects();
   SendAgain();
+  stays_.Sweep();
   if (park_asked_.load(std::memory_order_acquire)) ParkIfIdle();
   Housekeeping(NowNanos());
   if (!out_.empty() && !out_.Flush(stream_)) End("it cannot be written to");
@@ -82,22 +83,44 @@ RefCore NearHalf::RefOfName(Name name, Name of_task) {
   }
 }
 
+// Somebody can make it again, should this half end before it has come.
+bool NearHalf::MayStay(Name name) {
+  if (park_asked_.load(std::memory_order_relaxed) || !stays_.HasNumbers()) return false;
+  std::lock_guard turn(turn_);
+  const auto found = away_.find(name);
+  return found != away_.end() && found->second.retries;
+}
+
 bool NearHalf::TakeDone(const Head& head) {
+  if (stays_.ComesInStream(head.number)) return TakeDoneAgain(head);
   Done done{};
   if (!stream_.Read(&done, sizeof done)) return false;
   auto value = std::make_shared<detail::Encoder>();
-  std::vector<OfferedBlock> offered;
+  std::vector<OfferedBlock> offered, staying;
+  std::vector<std::uint32_t> indices;  // of those that are offered, in the form
   std::string why;
+  const bool may_stay = MayStay(head.number);
   const FormRead read = ReadForm(
       stream_, head.bytes - sizeof done, [&](Name name) { return RefOfName(name, head.number); }, value.get(), &why,
-      &offered);
+      &offered,
+      [&](std::uint32_t index, std::uint64_t bytes, bool beside) -> std::optional<NewBlock> {
+        if (!beside || !may_stay) return std::nullopt;
+        indices.push_back(index);
+        return stays_.NewNumber(bytes);
+      });
   if (read == FormRead::kHostile) End(why);
   if (read == FormRead::kOver) return false;
   if (read == FormRead::kError && offered.empty()) Answer(Kind::kFetched, head.number);  // whatever it offered
   std::uint64_t bytes = head.bytes;
   for (const OfferedBlock& one : offered) bytes += one.block.size;
-  const auto finish = [this, name = head.number, done, bytes, value, error = read == FormRead::kError] {
-    Finish(name, done.took_nanos, bytes, *value, error);
+  if (may_stay) staying.swap(offered);
+  const bool stays = !staying.empty();
+  if (stays) {
+    bool known = false;
+    stays_.Add(head.number, names_.IdOf(head.number, &known), std::move(staying), indices);
+  }
+  const auto finish = [this, name = head.number, done, bytes, value, error = read == FormRead::kError, stays] {
+    Finish(name, done.took_nanos, bytes, *value, error, stays);
   };
   if (offered.empty()) {
     finish();
@@ -107,24 +130,46 @@ bool NearHalf::TakeDone(const Head& head) {
   return true;
 }
 
+// What could not be fetched: into the room that was made for it.
+bool NearHalf::TakeDoneAgain(const Head& head) {
+  Done done{};
+  if (!stream_.Read(&done, sizeof done)) return false;
+  detail::Encoder value;
+  std::string why;
+  const FormRead read = ReadForm(
+      stream_, head.bytes - sizeof done, [&](Name name) { return RefOfName(name, 0); }, &value, &why, nullptr,
+      [&](std::uint32_t index, std::uint64_t bytes, bool) { return stays_.Room(head.number, index, bytes); });
+  if (read == FormRead::kHostile) End(why);
+  if (read == FormRead::kOver) return false;
+  const std::span<const std::byte> text = value.payload();
+  const std::string_view error{reinterpret_cast<const char*>(text.data()), text.size()};
+  // Nobody else has it, and this half answers for it: when it ends, what lay there is made again.
+  if (read == FormRead::kError && error.find("OutOfMemoryError") == std::string_view::npos)
+    End("a result that lay there is lost");
+  if (!stays_.CameInStream(head.number, read == FormRead::kOk)) End("a result came again in another shape");
+  return true;
+}
+
 // On the reader's thread or the fetcher's.
-void NearHalf::Finish(Name name, std::uint64_t took_nanos, std::uint64_t bytes, detail::Encoder& value, bool error) {
+void NearHalf::Finish(Name name, std::uint64_t took_nanos, std::uint64_t bytes, detail::Encoder& value, bool error,
+                      bool stays) {
+  if (!stays) names_.Settle(name, bytes);  // what stays keeps its name as well
   Outcome outcome = runtime::StoreHome(context_, value, error ? store::kFlagError : 0);
   if (took_nanos > 0 && !error) {
     const std::uint64_t took = std::clamp<std::uint64_t>(took_nanos / store::kTookNanos, 1, store::kTookMax);
     outcome.flags |= static_cast<std::uint32_t>(took) << store::kTookShift;
   }
+  if (stays) outcome.flags |= store::kFlagAway;
   bool wake = false;
   {
     std::lock_guard turn(turn_);
-    FinishInTurn(name, took_nanos, bytes, error, outcome);
+    FinishInTurn(name, took_nanos, error, outcome);
     wake = std::exchange(waits_for_room_, false);
   }
   if (wake) Wake();
 }
 
-void NearHalf::FinishInTurn(Name name, std::uint64_t took_nanos, std::uint64_t bytes, bool error, Outcome& outcome) {
-  names_.Settle(name, bytes);
+void NearHalf::FinishInTurn(Name name, std::uint64_t took_nanos, bool error, Outcome& outcome) {
   const auto found = away_.find(name);
   if (found == away_.end()) End("it answered a task that was not asked");
   const Away away = found->second;
@@ -152,6 +197,8 @@ void NearHalf::Fetch(Name name, FetchClass wanted, std::vector<OfferedBlock> blo
 
 void NearHalf::TakeFetched(Name name) {
   if (const auto kept = offers_.Take(name)) names_.Settle(name, kept->bytes);
+  std::lock_guard turn(turn_);
+  offered_again_.erase(name);
 }
 
 bool NearHalf::TakeValue(const Head& head) {

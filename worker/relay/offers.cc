@@ -1,5 +1,6 @@
 #include "worker/relay/offers.h"
 
+#include <cstring>
 #include <utility>
 
 namespace sheaf::relay {
@@ -14,8 +15,28 @@ std::optional<BlockOffer> Offers::Make(const store::BlockRecord& block, const de
   return offer;
 }
 
+bool Offers::TakeFromAfar(const store::BlockRecord& block, const runtime::Context::AwayOffer& offer) {
+  BlockOffer passed{};
+  static_assert(sizeof passed == sizeof offer);
+  std::memcpy(&passed, offer.data(), sizeof passed);
+  if (passed.bytes != block.size || block.loc.offset != 0 || !CheckOffer(passed).empty()) return false;
+  from_afar_[{block.loc.client, block.loc.segment}] = passed;
+  return true;
+}
+
+void Offers::ForgetAfar(const store::BlockRecord& block) { from_afar_.erase({block.loc.client, block.loc.segment}); }
+
+std::optional<BlockOffer> Offers::PassOn(const store::BlockRecord& block) {
+  const auto found = from_afar_.find({block.loc.client, block.loc.segment});
+  if (found == from_afar_.end()) return std::nullopt;
+  const BlockOffer offer = found->second;
+  from_afar_.erase(found);
+  passed_on_ = true;
+  return offer;
+}
+
 bool Offers::Keep(Name name, detail::Stored value, std::uint64_t bytes) {
-  if (made_.empty()) return false;
+  if (!std::exchange(passed_on_, false) && made_.empty()) return false;
   std::lock_guard lock(mutex_);
   entries_[name] = {{std::move(value), bytes}, std::exchange(made_, {})};
   return true;

@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "runtime/context.h"
@@ -19,7 +20,12 @@ class Offers {
 
   // Offers a block of the value that is being written, if that is worth it and possible. One thread writes values.
   std::optional<BlockOffer> Make(const store::BlockRecord& block, const detail::Pin& pin);
-  // What was made since the last call belongs to `name`. False: nothing was. `bytes`: of the whole value.
+  // A block that lies on a third machine may be passed on, in the value that is written next, as that one has offered it. False: it
+  // may not.
+  bool TakeFromAfar(const store::BlockRecord& block, const runtime::Context::AwayOffer& offer);
+  void ForgetAfar(const store::BlockRecord& block);  // it is here, or lost
+  std::optional<BlockOffer> PassOn(const store::BlockRecord& block);
+  // What was made or passed on since the last call belongs to `name`. False: nothing was. `bytes`: of the whole value.
   bool Keep(Name name, detail::Stored value, std::uint64_t bytes);
   struct Kept {
     detail::Stored value;
@@ -37,6 +43,8 @@ class Offers {
   runtime::Context& context_;
   TransferDesk& desk_;
   std::vector<TransferDesk::Token> made_;
+  bool passed_on_ = false;
+  std::map<std::pair<std::uint32_t, std::uint32_t>, BlockOffer> from_afar_;  // by client and segment
   mutable std::mutex mutex_;
   std::map<Name, Entry> entries_;
 };
