@@ -18,6 +18,21 @@ bool Read(std::span<const std::byte> bytes, bool tail, T* message) {
   return true;
 }
 
+// What follows the fixed part, as text; or as a list of which nothing is left over.
+constexpr std::size_t kTextMax = 4096;
+bool ReadText(std::span<const std::byte> tail, std::string* text) {
+  if (tail.size() > kTextMax) return false;
+  text->assign(reinterpret_cast<const char*>(tail.data()), tail.size());
+  return true;
+}
+template <typename T>
+bool ReadList(std::span<const std::byte> tail, std::size_t max, std::vector<T>* list) {
+  if (tail.size() % sizeof(T) != 0 || tail.size() / sizeof(T) > max) return false;
+  list->resize(tail.size() / sizeof(T));
+  if (!tail.empty()) std::memcpy(list->data(), tail.data(), tail.size());
+  return true;
+}
+
 void AppendString(const std::string& text, std::vector<std::byte>* out) {
   const auto* first = reinterpret_cast<const std::byte*>(text.c_str());
   out->insert(out->end(), first, first + text.size() + 1);
@@ -91,18 +106,21 @@ std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes
     case Kind::kMakeSegment: {
       wire::MakeSegment make;
       fits = Read(bytes, false, &make) && make.kind <= wire::SegmentKind::kLarge;
-      if (fits) message.body = MakeSegmentMessage{make.kind, make.bytes};
+      if (fits) message.body = MakeSegmentMessage{make.kind, make.bytes, make.segment};
       break;
     }
     case Kind::kSegmentMapped:
     case Kind::kOpenSegment:
-    case Kind::kDropSegment: {
+    case Kind::kDropSegment:
+    case Kind::kFetch: {
       wire::SegmentName name;
-      fits = Read(bytes, false, &name);
+      fits = Read(bytes, false, &name) && (header.kind != Kind::kOpenSegment || name.now <= 1);
       if (!fits) break;
       if (header.kind == Kind::kSegmentMapped) message.body = SegmentMappedMessage{name.segment};
-      if (header.kind == Kind::kOpenSegment) message.body = OpenSegmentMessage{name.client, name.segment};
+      if (header.kind == Kind::kOpenSegment)
+        message.body = OpenSegmentMessage{name.client, name.segment, name.now == 1};
       if (header.kind == Kind::kDropSegment) message.body = DropSegmentMessage{name.segment};
+      if (header.kind == Kind::kFetch) message.body = FetchMessage{name.client, name.segment};
       break;
     }
     case Kind::kWant: {
@@ -145,10 +163,8 @@ std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes
       wire::PeerName dead;
       fits = Read(bytes, true, &dead);
       if (!fits) break;
-      const auto tail = bytes.subspan(sizeof dead);
-      HeirsMessage body{dead.peer, std::vector<wire::HeirEntry>(tail.size() / sizeof(wire::HeirEntry))};
-      fits = tail.size() == body.heirs.size() * sizeof(wire::HeirEntry) && body.heirs.size() <= wire::kHeirEntriesMax;
-      if (fits && !tail.empty()) std::memcpy(body.heirs.data(), tail.data(), tail.size());
+      HeirsMessage body{dead.peer, {}};
+      fits = ReadList(bytes.subspan(sizeof dead), wire::kHeirEntriesMax, &body.heirs);
       if (fits) message.body = std::move(body);
       break;
     }
@@ -156,6 +172,46 @@ std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes
       wire::PeerName peer;
       fits = Read(bytes, false, &peer);
       if (fits) message.body = HeirsToldMessage{peer.peer};
+      break;
+    }
+    case Kind::kAway: {
+      AwayMessage body;
+      fits = ReadList(bytes.subspan(sizeof(Header)), wire::kAwayEntriesMax, &body.entries) && !body.entries.empty();
+      if (fits) message.body = std::move(body);
+      break;
+    }
+    case Kind::kNotFetched: {
+      wire::Refused refused;
+      fits = Read(bytes, true, &refused);
+      if (!fits) break;
+      NotFetchedMessage body{refused.shape, refused.why, {}};
+      fits = refused.why > wire::Refusal::kNone && refused.why <= wire::Refusal::kLater &&
+             ReadText(bytes.subspan(sizeof refused), &body.text);
+      if (fits) message.body = std::move(body);
+      break;
+    }
+    case Kind::kArrived: {
+      wire::Arrived arrived;
+      fits = Read(bytes, false, &arrived);
+      if (fits) message.body = ArrivedMessage{arrived.submitter, arrived.slot, arrived.generation};
+      break;
+    }
+    case Kind::kRemake: {
+      wire::PeerName dead;
+      fits = Read(bytes, true, &dead);
+      if (!fits) break;
+      RemakeMessage body{dead.peer, {}};
+      fits = ReadList(bytes.subspan(sizeof dead), limits::kWireBytesMax, &body.segments) && !body.segments.empty();
+      if (fits) message.body = std::move(body);
+      break;
+    }
+    case Kind::kRemade: {
+      wire::Remade remade;
+      fits = Read(bytes, true, &remade);
+      if (!fits) break;
+      RemadeMessage body{remade.dead, remade.segment, remade.client, remade.in, {}};
+      fits = ReadText(bytes.subspan(sizeof remade), &body.text);
+      if (fits) message.body = std::move(body);
       break;
     }
     case Kind::kStartCall: {
@@ -168,10 +224,9 @@ std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes
       break;
     }
     case Kind::kAdmit: {
-      constexpr std::size_t kTicketMax = 4096;
-      const auto tail = bytes.subspan(sizeof(Header));
-      fits = tail.size() <= kTicketMax;
-      if (fits) message.body = AdmitMessage{{reinterpret_cast<const char*>(tail.data()), tail.size()}};
+      AdmitMessage body;
+      fits = ReadText(bytes.subspan(sizeof(Header)), &body.ticket);
+      if (fits) message.body = std::move(body);
       break;
     }
     case Kind::kParked: {

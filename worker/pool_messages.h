@@ -31,12 +31,14 @@ struct AttachedMessage {};
 struct MakeSegmentMessage {
   wire::SegmentKind kind;
   std::uint64_t bytes;
+  std::uint32_t segment;  // an away one that gets memory; 0: a new one
 };
 struct SegmentMappedMessage {
   std::uint32_t segment;
 };
 struct OpenSegmentMessage {
   std::uint32_t client, segment;
+  bool now;  // answer at once, with the offer of an away one
 };
 struct DropSegmentMessage {
   std::uint32_t segment;
@@ -61,6 +63,29 @@ struct HeirsMessage {
 struct HeirsToldMessage {
   std::uint32_t dead;
 };
+struct AwayMessage {
+  std::vector<wire::AwayEntry> entries;  // never empty
+};
+struct NotFetchedMessage {
+  std::uint32_t segment;
+  wire::Refusal why;  // never kNone
+  std::string text;
+};
+struct ArrivedMessage {
+  std::uint32_t submitter, slot, generation;
+};
+struct FetchMessage {
+  std::uint32_t client, segment;
+};
+struct RemakeMessage {
+  std::uint32_t dead;
+  std::vector<std::uint32_t> segments;  // never empty
+};
+struct RemadeMessage {
+  std::uint32_t dead, segment;
+  std::uint32_t client, in;  // client 0: nothing stands in for it
+  std::string text;
+};
 struct GoneAckMessage {
   std::uint32_t dead;
 };
@@ -84,7 +109,8 @@ struct ClientMessage {
   std::uint64_t request = 0;
   std::variant<AttachMessage, AttachedMessage, MakeSegmentMessage, SegmentMappedMessage, OpenSegmentMessage,
                DropSegmentMessage, WantMessage, ShapeMessage, ReturnWorkerMessage, BlockedMessage, GoneAckMessage,
-               HeirsMessage, HeirsToldMessage, StartCallMessage, AdmitMessage, ParkedMessage, AsksMessage,
+               HeirsMessage, HeirsToldMessage, AwayMessage, NotFetchedMessage, ArrivedMessage, FetchMessage,
+               RemakeMessage, RemadeMessage, StartCallMessage, AdmitMessage, ParkedMessage, AsksMessage,
                ReleasedMessage, StatusMessage, StopMessage, DetachMessage>
       body;
 };
