@@ -70,6 +70,16 @@ void PoolServer::Handle(Connection& connection, ClientMessage message, std::vect
                  [&](const GoneAckMessage& body) { sense = core_->Acknowledge(client, body.dead, &actions); },
                  [&](const HeirsMessage& body) { sense = core_->NameHeirs(client, body.dead, body.heirs, &actions); },
                  [&](const HeirsToldMessage& body) { sense = core_->HeirsTold(client, body.dead, &actions); },
+                 [&](const AwayMessage& body) { sense = core_->AddAway(client, body.entries); },
+                 [&](const NotFetchedMessage& body) {
+                   sense = core_->NotFetched(client, body.segment, body.why, body.text, &actions);
+                 },
+                 [&](const ArrivedMessage& body) {
+                   sense = core_->Arrived(client, body.submitter, body.slot, body.generation, &actions);
+                 },
+                 [&](const FetchMessage& body) { Fetch(connection, body); },
+                 [&](const RemakeMessage& body) { sense = core_->Remake(client, body.dead, body.segments); },
+                 [&](const RemadeMessage& body) { Remade(connection, body); },
                  [&](const StartCallMessage& body) { sense = StartCall(connection, body); },
                  [&](const DetachMessage&) {
                    connection.detach_request = request;
@@ -276,6 +286,19 @@ void PoolServer::Apply(const PoolCore::Actions& actions) {
                    [&](const pool::DropSegment& a) {
                      if (const auto at = memory_.find(a.owner); at != memory_.end())
                        at->second.segments.erase(a.segment);
+                   },
+                   [&](const pool::SendWanted& a) {
+                     const wire::SegmentName name{{}, a.to, a.segment, wire::SegmentKind::kLarge, 0, 0};
+                     if (Connection* to = ConnectionOf(a.to)) Send(*to, Kind::kWanted, 0, name);
+                   },
+                   [&](const pool::AnswerOpen& a) { AnswerOpen(a); },
+                   [&](const pool::AnswerAway& a) { AnswerAway(a); },
+                   [&](const pool::RefuseOpen& a) {
+                     if (Connection* to = ConnectionOf(a.to)) Refuse(*to, a.request, a.why, a.text);
+                   },
+                   [&](const pool::SendHasArrived& a) {
+                     const wire::Arrived arrived{{}, a.to, a.slot, a.generation, 0};
+                     if (Connection* to = ConnectionOf(a.to)) Send(*to, Kind::kHasArrived, 0, arrived);
                    },
                    [&](const pool::EndWorker& a) {
                      // A message of this round may have found another death and ended the round's clients already.

@@ -130,52 +130,76 @@ bool PoolCore::SegmentMade(ClientId owner, std::uint32_t segment, bool ok) {
   Segment& made = entry->segments[segment];
   SHEAF_CHECK(!made.made);
   made.made = true;
-  if (ok && entry->state == ClientState::kAlive) return true;
+  if (ok && entry->state == ClientState::kAlive && !made.given_up) return true;
+  // Who waits for its bytes goes on: its owner hears that there is no memory, and says what becomes of it.
+  const auto away = entry->away.find(segment);
+  if (away != entry->away.end() && away->second.state == AwaySegment::State::kFilling)
+    away->second.state = AwaySegment::State::kAway;
   used_ -= made.bytes;
   entry->bytes -= made.bytes;
   entry->segments.erase(segment);
   return false;
 }
 
-bool PoolCore::SegmentMapped(ClientId owner, std::uint32_t segment) {
+bool PoolCore::SegmentMapped(ClientId owner, std::uint32_t segment, Actions* actions) {
   Client* entry = FindMutable(owner);
   if (!entry) return false;
   const auto at = entry->segments.find(segment);
   if (at == entry->segments.end() || !at->second.made || at->second.sealed) return false;
-  return at->second.sealed = true;
+  at->second.sealed = true;
+  const auto away = entry->away.find(segment);
+  if (away != entry->away.end()) AnswerWaiters({owner, segment}, away->second, actions);
+  return true;
 }
 
 PoolCore::Verdict PoolCore::OpenSegment(ClientId reader, ClientId owner, std::uint32_t segment) {
+  return Lend(reader, {owner, segment}, {owner, segment});
+}
+
+PoolCore::Verdict PoolCore::Lend(ClientId reader, SegmentPlace place, SegmentPlace asked) {
   const Client* self = Find(reader);
   if (!self || self->state != ClientState::kAlive) return {Refusal::kInvalid, "not attached"};
-  Client* entry = FindMutable(owner);
+  Client* entry = FindMutable(place.client);
   // A client of another job is answered as if it did not exist.
   if (!entry || entry->job != self->job) return {Refusal::kGone, "that client is gone"};
-  const auto at = entry->segments.find(segment);
+  const auto at = entry->segments.find(place.segment);
   if (at == entry->segments.end()) return {Refusal::kGone, "that segment is gone"};
   if (!at->second.sealed) return {Refusal::kInvalid, "that segment is not published yet"};
-  if (reader != owner) at->second.readers.insert(reader);
+  if (place != asked) {
+    at->second.lent_as.emplace(reader, asked);
+  } else if (reader != place.client) {
+    at->second.readers.insert(reader);
+  }
   return {};
 }
 
 bool PoolCore::DropSegment(ClientId owner, std::uint32_t segment, Actions* actions) {
   Client* entry = FindMutable(owner);
   if (!entry) return false;
+  if (segment >= limits::kAwayFirst) return DropAway(*entry, segment, actions);
   const auto at = entry->segments.find(segment);
   // The control segment, and slabs, which home words live in, go with the client alone.
   if (at == entry->segments.end() || !at->second.made || at->second.kind == SegmentKind::kControl ||
       at->second.kind == SegmentKind::kSlab) {
     return false;
   }
-  for (const ClientId reader : at->second.readers) {
-    const Client* peer = Find(reader);
-    if (peer && peer->state == ClientState::kAlive) actions->push_back(pool::SendSegmentGone{reader, owner, segment});
-  }
-  used_ -= at->second.bytes;
-  entry->bytes -= at->second.bytes;
-  entry->segments.erase(at);
-  actions->push_back(pool::DropSegment{owner, segment});
+  EraseMemory(*entry, segment, actions);
   return true;
+}
+
+void PoolCore::EraseMemory(Client& owner, std::uint32_t segment, Actions* actions) {
+  const auto at = owner.segments.find(segment);
+  const auto tell = [&](ClientId reader, SegmentPlace name) {
+    const Client* peer = Find(reader);
+    if (peer && peer->state == ClientState::kAlive)
+      actions->push_back(pool::SendSegmentGone{reader, name.client, name.segment});
+  };
+  for (const ClientId reader : at->second.readers) tell(reader, {owner.id, segment});
+  for (const auto& [reader, name] : at->second.lent_as) tell(reader, name);
+  used_ -= at->second.bytes;
+  owner.bytes -= at->second.bytes;
+  owner.segments.erase(at);
+  actions->push_back(pool::DropSegment{owner.id, segment});
 }
 
 // ---- deaths -----------------------------------------------------------------------------------------------------
@@ -186,6 +210,8 @@ void PoolCore::Died(ClientId client, std::int32_t status, Actions* actions) {
   const bool known = entry->state == ClientState::kAlive;  // a starting one was never shown to anybody
   entry->state = ClientState::kDead;
   actions->push_back(pool::WriteState{client, ClientState::kDead});
+  LoseAway(*entry, actions);
+  LeaveAway(*entry, actions);
   for (const auto& [id, peer] : clients_) {
     if (!known || id == client || peer.job != entry->job || peer.state == ClientState::kStarting) continue;
     // A driver that said goodbye reads nothing any more.
@@ -209,6 +235,7 @@ void PoolCore::DriverLeft(ClientId driver, Actions* actions) {
   Client* entry = FindMutable(driver);
   if (!entry || entry->role != Role::kDriver || entry->left) return;
   entry->left = true;
+  LeaveAway(*entry, actions);
   // What it still owed an answer for is settled: it looks at nothing any more.
   for (auto& [id, other] : clients_) other.waiting.erase(driver);
   SettleHeirsOfAll(driver, actions);
@@ -268,7 +295,8 @@ void PoolCore::Settle(ClientId job, Actions* actions) {
 
 void PoolCore::Forget(ClientId client, Actions* actions) {
   const auto at = clients_.find(client);
-  const Client& entry = at->second;
+  Client& entry = at->second;
+  ForgetAway(entry, actions);
   for (const auto& [id, peer] : clients_) {
     if (peer.job == entry.job && peer.state == ClientState::kAlive && !peer.left) {
       actions->push_back(pool::SendForgotten{id, client});
@@ -284,7 +312,11 @@ void PoolCore::Forget(ClientId client, Actions* actions) {
   clients_.erase(at);
   for (auto& [id, other] : clients_) {
     other.waiting.erase(client);
-    for (auto& [number, segment] : other.segments) segment.readers.erase(client);
+    for (auto& [number, segment] : other.segments) {
+      segment.readers.erase(client);
+      std::erase_if(segment.lent_as,
+                    [&](const auto& lent) { return lent.first == client || lent.second.client == client; });
+    }
   }
 }
 
@@ -307,10 +339,11 @@ void PoolCore::Check() const {
                 (client.waiting.empty() && client.untold.empty() && client.heirs.empty()));
     std::uint64_t bytes = 0;
     for (const auto& [number, segment] : client.segments) {
-      SHEAF_CHECK(number < client.next_segment && (!segment.sealed || segment.made));
+      SHEAF_CHECK((number < client.next_segment || number >= limits::kAwayFirst) && (!segment.sealed || segment.made));
       bytes += segment.bytes;
     }
     SHEAF_CHECK(bytes == client.bytes);
+    CheckAway(client);
     sum += bytes;
   }
   SHEAF_CHECK(sum == used_ && used_ <= config_.budget_bytes);

@@ -5,10 +5,13 @@
 // everybody who may look at its memory has said goodbye; nobody is told of a death before the page shows it.
 #pragma once
 
+#include <array>
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -20,6 +23,13 @@ namespace sheaf {
 
 using ClientId = std::uint32_t;  // incarnation << 12 | index
 constexpr std::uint32_t IndexOf(ClientId client) { return client & (limits::kClientsMax - 1); }
+
+// Where bytes are to be found: a segment and whose it is.
+struct SegmentPlace {
+  ClientId client = 0;
+  std::uint32_t segment = 0;
+  auto operator<=>(const SegmentPlace&) const = default;
+};
 
 namespace pool {
 
@@ -49,6 +59,30 @@ struct DropSegment {  // close the pool's descriptors
   ClientId owner;
   std::uint32_t segment;
 };
+struct SendWanted {  // a near half: somebody reads that away segment of its
+  ClientId to;
+  std::uint32_t segment;
+};
+struct AnswerOpen {  // lend what lies `at`, by the name that was asked for
+  ClientId to;
+  std::uint64_t request;
+  SegmentPlace at, asked;
+};
+struct AnswerAway {  // the same with its offer: its bytes are not here
+  ClientId to;
+  std::uint64_t request;
+  SegmentPlace at, asked;
+};
+struct RefuseOpen {
+  ClientId to;
+  std::uint64_t request;
+  wire::Refusal why;
+  std::string text;
+};
+struct SendHasArrived {
+  ClientId to;
+  std::uint32_t slot, generation;
+};
 struct EndWorker {  // its driver is gone: drain it, kill it after a deadline
   ClientId worker;
 };
@@ -56,7 +90,7 @@ struct JobOver {  // no client of the job is left
   ClientId driver;
 };
 using Action = std::variant<WriteState, SendGone, SendForgotten, SendHeirs, SendSettled, SendSegmentGone, DropSegment,
-                            EndWorker, JobOver>;
+                            SendWanted, AnswerOpen, AnswerAway, RefuseOpen, SendHasArrived, EndWorker, JobOver>;
 
 }  // namespace pool
 
@@ -81,6 +115,33 @@ class PoolCore {
     bool made = false;    // populated and handed to its writer
     bool sealed = false;  // others may have it
     std::set<ClientId> readers;
+    std::set<std::pair<ClientId, SegmentPlace>> lent_as = {};  // readers that know it by a name it stands in for
+    bool given_up = false;  // an away one that nobody fills any more, while its memory was still being made
+  };
+  // A segment that lies on another machine, or did at first (docs/decisions/0012): its number, and what became of it.
+  struct AwaySegment {
+    enum class State {
+      kAway,
+      kFilling,  // it has memory, its owner brings the bytes
+      kHere,     // as any segment
+      kLost,     // its owner died before
+      kClaimed,  // `claimed_by` will say what stands in for it
+      kRemade,   // `to` stands in for it
+      kFailed,   // nothing does, and `why`
+    };
+    struct Waiter {
+      ClientId reader;
+      std::uint64_t request;
+      SegmentPlace asked;  // may be one that this stands in for
+    };
+    std::uint64_t bytes = 0;
+    std::array<std::uint8_t, wire::kOfferBytes> offer{};
+    State state = State::kAway;
+    bool wanted = false;  // its owner knows that somebody reads it
+    ClientId claimed_by = 0;
+    SegmentPlace to;
+    std::string why;
+    std::vector<Waiter> waiters;
   };
   struct Client {
     ClientId id = 0;
@@ -90,6 +151,7 @@ class PoolCore {
     bool left = false;  // drivers: said goodbye or was cut off, the process may still run
     std::uint64_t build[4] = {};
     std::map<std::uint32_t, Segment> segments;
+    std::map<std::uint32_t, AwaySegment> away;  // relays: by number, from limits::kAwayFirst on
     std::uint32_t next_segment = 0;
     std::uint64_t bytes = 0;
     std::set<ClientId> waiting;  // of a dead client: who has not acknowledged yet
@@ -111,9 +173,22 @@ class PoolCore {
   // ---- memory
   Verdict MakeSegment(ClientId owner, wire::SegmentKind kind, std::uint64_t bytes, std::uint32_t* segment);
   bool SegmentMade(ClientId owner, std::uint32_t segment, bool ok);  // false: the owner is gone, drop the descriptor
-  bool SegmentMapped(ClientId owner, std::uint32_t segment);         // true: seal it now
+  // True: seal it now, then act.
+  bool SegmentMapped(ClientId owner, std::uint32_t segment, Actions* actions);
   Verdict OpenSegment(ClientId reader, ClientId owner, std::uint32_t segment);
   bool DropSegment(ClientId owner, std::uint32_t segment, Actions* actions);
+
+  // ---- segments that lie elsewhere (pool_core_away.cc). False: nonsense
+  bool AddAway(ClientId owner, const std::vector<wire::AwayEntry>& entries);
+  Verdict FillAway(ClientId owner, std::uint32_t segment, wire::SegmentKind kind, std::uint64_t bytes);
+  bool NotFetched(ClientId owner, std::uint32_t segment, wire::Refusal why, const std::string& text, Actions* actions);
+  bool Arrived(ClientId relay, ClientId submitter, std::uint32_t slot, std::uint32_t generation, Actions* actions);
+  // Answered by an action, at once or, unless `now`, when its bytes are here.
+  void OpenAway(ClientId reader, SegmentPlace asked, bool now, std::uint64_t request, Actions* actions);
+  void Fetch(ClientId client, SegmentPlace asked, Actions* actions);
+  // `client` will say what stands in for these of a dead one; that it is `to`, or nothing if that names no client.
+  bool Remake(ClientId client, ClientId dead, const std::vector<std::uint32_t>& segments);
+  void Remade(ClientId client, SegmentPlace lost, SegmentPlace to, const std::string& text, Actions* actions);
 
   // ---- deaths
   // The process is known to be gone. For a driver also ends its job.
@@ -144,6 +219,20 @@ class PoolCore {
   void TellNewcomer(const Client& client, Actions* actions) const;
   void SettleHeirs(Client& dead, ClientId told, Actions* actions);
   void SettleHeirsOfAll(ClientId gone, Actions* actions);
+  Verdict Lend(ClientId reader, SegmentPlace at, SegmentPlace asked);
+  void EraseMemory(Client& owner, std::uint32_t segment, Actions* actions);
+  Verdict Follow(ClientId job, SegmentPlace* at, AwaySegment** away);
+  void Seek(const AwaySegment::Waiter& waiter, SegmentPlace at, bool now, Actions* actions);
+  void AnswerWaiters(SegmentPlace at, AwaySegment& away, Actions* actions);
+  static void WantAway(SegmentPlace at, AwaySegment& away, Actions* actions);
+  static void RefuseWaiters(AwaySegment& away, wire::Refusal why, const std::string& text, Actions* actions);
+  static void FailAway(AwaySegment& away, const std::string& why, Actions* actions);
+  bool DropAway(Client& owner, std::uint32_t segment, Actions* actions);
+  void LoseAway(Client& dead, Actions* actions);
+  void SettleAway(Client& dead, Actions* actions) const;
+  void LeaveAway(const Client& gone, Actions* actions);
+  void ForgetAway(Client& forgotten, Actions* actions);
+  void CheckAway(const Client& client) const;
   bool IsAwaitedAsHeir(ClientId client, const std::set<ClientId>& dead, const std::set<ClientId>& held) const;
 
   const Config config_;

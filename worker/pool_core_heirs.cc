@@ -45,6 +45,7 @@ bool PoolCore::HeirsTold(ClientId client, ClientId dead, Actions* actions) {
 void PoolCore::SettleHeirs(Client& dead, ClientId told, Actions* actions) {
   dead.untold.erase(told);
   if (!dead.untold.empty()) return;
+  SettleAway(dead, actions);
   for (const auto& [id, peer] : clients_)
     if (peer.job == dead.job && peer.state == ClientState::kAlive && !peer.left)
       actions->push_back(pool::SendSettled{id, dead.id});

@@ -69,7 +69,10 @@ bool PoolServer::Publish(SegmentFds& fds) {
 
 void PoolServer::MakeSegment(Connection& connection, std::uint64_t request, const MakeSegmentMessage& message) {
   Making making{connection.client, 0, request};
-  const PoolCore::Verdict verdict = core_->MakeSegment(connection.client, message.kind, message.bytes, &making.segment);
+  making.segment = message.segment;
+  const PoolCore::Verdict verdict =
+      message.segment ? core_->FillAway(connection.client, message.segment, message.kind, message.bytes)
+                      : core_->MakeSegment(connection.client, message.kind, message.bytes, &making.segment);
   if (!verdict) return Refuse(connection, request, verdict.why, verdict.text);
   const auto& segment = core_->Find(connection.client)->segments.at(making.segment);
   const char* name = kNames[static_cast<std::size_t>(segment.kind)];
@@ -97,6 +100,7 @@ void PoolServer::Finish(const Making& making, Fd fd, int error) {
   const bool kept = core_->SegmentMade(making.owner, making.segment, static_cast<bool>(fd));
   Connection* connection = ConnectionOf(making.owner);
   if (!fd && connection) Refuse(*connection, making.request, WhyNoMemory(error), TextNoMemory(error));
+  if (fd && !kept && connection) Refuse(*connection, making.request, Refusal::kGone, "it was given up meanwhile");
   if (!kept) return;
   const auto& segment = core_->Find(making.owner)->segments.at(making.segment);
   const wire::SegmentName name{{}, making.owner, making.segment, segment.kind, 0, segment.bytes};
@@ -107,25 +111,88 @@ void PoolServer::Finish(const Making& making, Fd fd, int error) {
 }
 
 void PoolServer::SegmentMapped(Connection& connection, std::uint32_t segment) {
-  if (!core_->SegmentMapped(connection.client, segment)) {
+  PoolCore::Actions actions;
+  if (!core_->SegmentMapped(connection.client, segment, &actions)) {
     return Cut(connection, "it says it has mapped a segment that it was not given");
   }
-  if (!Publish(memory_.at(connection.client).segments.at(segment))) Cut(connection, "its segment cannot be sealed");
+  const bool published = Publish(memory_.at(connection.client).segments.at(segment));
+  Apply(actions);
+  if (!published) Cut(connection, "its segment cannot be sealed");
+}
+
+// What the owner of this name has said of it, before it named it to anybody, may still lie in the owner's own socket: that
+// it is mapped, or that it lies elsewhere.
+void PoolServer::HearOwner(ClientId client, SegmentPlace name) {
+  const PoolCore::Client* owner = core_->Find(name.client);
+  if (!owner || name.client == client) return;
+  const auto named = owner->segments.find(name.segment);
+  const bool known = named != owner->segments.end()
+                         ? named->second.sealed || owner->away.contains(name.segment)
+                         : name.segment < limits::kAwayFirst || owner->away.contains(name.segment);
+  // Who is heard may name a third one's segment: honest clients do so a few deep.
+  if (known || hearing_ == kHearingMax) return;
+  ++hearing_;
+  if (const auto at = memory_.find(name.client); at != memory_.end()) ReadAll(at->second.connection);
+  --hearing_;
 }
 
 void PoolServer::OpenSegment(Connection& connection, std::uint64_t request, const OpenSegmentMessage& message) {
-  // Its owner has said that it is mapped before it named it to anybody; but on its own socket, which may be read later.
-  const PoolCore::Client* owner = core_->Find(message.client);
-  const auto named = owner ? owner->segments.find(message.segment) : decltype(owner->segments.find(0)){};
-  if (owner && message.client != connection.client && named != owner->segments.end() && !named->second.sealed) {
-    if (const auto at = memory_.find(message.client); at != memory_.end()) ReadAll(at->second.connection);
+  const SegmentPlace name{message.client, message.segment};
+  HearOwner(connection.client, name);
+  if (message.segment >= limits::kAwayFirst) {
+    PoolCore::Actions actions;
+    core_->OpenAway(connection.client, name, message.now, request, &actions);
+    return Apply(actions);
   }
   const PoolCore::Verdict verdict = core_->OpenSegment(connection.client, message.client, message.segment);
   if (!verdict) return Refuse(connection, request, verdict.why, verdict.text);
-  const auto& segment = core_->Find(message.client)->segments.at(message.segment);
-  const int fd = memory_.at(message.client).segments.at(message.segment).readable.get();
-  const wire::SegmentName name{{}, message.client, message.segment, segment.kind, 0, segment.bytes};
-  Send(connection, Kind::kSegmentOpened, request, name, {&fd, 1});
+  AnswerOpen({connection.client, request, name, name});
+}
+
+void PoolServer::AnswerOpen(const pool::AnswerOpen& answer) {
+  Connection* to = ConnectionOf(answer.to);
+  if (!to) return;
+  // While the actions before this one were carried out, somebody may have been cut off, and what was to be lent with it.
+  const PoolCore::Client* owner = core_->Find(answer.at.client);
+  const auto memory = memory_.find(answer.at.client);
+  const SegmentFds* fds = nullptr;
+  if (owner && owner->segments.contains(answer.at.segment) && memory != memory_.end()) {
+    const auto at = memory->second.segments.find(answer.at.segment);
+    if (at != memory->second.segments.end() && at->second.readable) fds = &at->second;
+  }
+  if (!fds) return Refuse(*to, answer.request, Refusal::kGone, "that segment is gone");
+  const auto& segment = owner->segments.at(answer.at.segment);
+  const int fd = fds->readable.get();
+  const wire::SegmentName name{{}, answer.asked.client, answer.asked.segment, segment.kind, 0, segment.bytes};
+  Send(*to, Kind::kSegmentOpened, answer.request, name, {&fd, 1});
+}
+
+void PoolServer::AnswerAway(const pool::AnswerAway& answer) {
+  Connection* to = ConnectionOf(answer.to);
+  if (!to) return;
+  const PoolCore::Client* owner = core_->Find(answer.at.client);
+  const auto at = owner ? owner->away.find(answer.at.segment) : decltype(owner->away.find(0)){};
+  if (!owner || at == owner->away.end()) return Refuse(*to, answer.request, Refusal::kGone, "that segment is gone");
+  const PoolCore::AwaySegment& away = at->second;
+  const wire::SegmentName name{{}, answer.asked.client, answer.asked.segment, wire::SegmentKind::kLarge, 1, away.bytes};
+  const std::string_view offer{reinterpret_cast<const char*>(away.offer.data()), away.offer.size()};
+  Send(*to, Kind::kSegmentAway, answer.request, name, {}, offer);
+}
+
+void PoolServer::Fetch(Connection& connection, const FetchMessage& message) {
+  const SegmentPlace name{message.client, message.segment};
+  HearOwner(connection.client, name);
+  PoolCore::Actions actions;
+  core_->Fetch(connection.client, name, &actions);
+  Apply(actions);
+}
+
+void PoolServer::Remade(Connection& connection, const RemadeMessage& message) {
+  const SegmentPlace place{message.client, message.in};
+  HearOwner(connection.client, place);
+  PoolCore::Actions actions;
+  core_->Remade(connection.client, {message.dead, message.segment}, place, message.text, &actions);
+  Apply(actions);
 }
 
 }  // namespace sheaf

@@ -68,6 +68,7 @@ class PoolServer {
   static constexpr Now kViewInterval = 500 * kMilli;
   static constexpr Now kQuiet = 5 * kMilli;  // nothing to do for so long: prepare
   static constexpr std::size_t kPreparedMax = 8;
+  static constexpr int kHearingMax = 16;
   static constexpr std::uint32_t kFirstRelaySpawn = 0x80000000;  // the lease core numbers workers from 1
   static constexpr std::size_t kRelaysArrivingMax = 64;          // not yet admitted
   static constexpr Now kRelayIdle = 1'000 * kMilli;              // a grant that its job has not wanted for so long
@@ -209,6 +210,11 @@ class PoolServer {
   void MakeSegment(Connection& connection, std::uint64_t request, const MakeSegmentMessage& message);
   void SegmentMapped(Connection& connection, std::uint32_t segment);
   void OpenSegment(Connection& connection, std::uint64_t request, const OpenSegmentMessage& message);
+  void HearOwner(ClientId client, SegmentPlace name);
+  void AnswerOpen(const pool::AnswerOpen& answer);
+  void AnswerAway(const pool::AnswerAway& answer);
+  void Fetch(Connection& connection, const FetchMessage& message);
+  void Remade(Connection& connection, const RemadeMessage& message);
   void Finish(const Making& making, Fd fd, int error);
   void TakeMade();
   bool Publish(SegmentFds& fds);
@@ -294,6 +300,7 @@ class PoolServer {
   Now prepare_at_ = 0;  // not before, after a failure
   std::uint64_t next_connection_ = 1, next_ticket_ = 1;
   std::uint32_t next_nonce_ = 1;
+  int hearing_ = 0;             // how many owners are being heard, one because of the other
   std::uint64_t embedded_ = 0;  // connection of the one driver
   bool stopping_ = false, ended_ = false;
   int exit_code_ = 0;

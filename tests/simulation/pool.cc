@@ -214,6 +214,11 @@ void Pool::Apply(const PoolCore::Actions& actions) {
                    [&](const pool::DropSegment& a) {
                      if (a.segment == 0) cluster_.memories.at(a.owner)->forgotten = true;
                    },
+                   [&](const pool::SendWanted&) {},
+                   [&](const pool::AnswerOpen&) {},
+                   [&](const pool::AnswerAway&) {},
+                   [&](const pool::RefuseOpen&) {},
+                   [&](const pool::SendHasArrived&) {},
                    [&](const pool::EndWorker& a) { DrainWorker(a.worker); },
                    [&](const pool::JobOver& a) { cluster_.world.Note("job over", a.driver); },
                },

@@ -68,9 +68,10 @@ class PoolCoreTest : public ::testing::Test {
   }
   std::uint32_t Segment(ClientId owner, SegmentKind kind, std::uint64_t bytes) {
     std::uint32_t segment = 0;
+    PoolCore::Actions actions;
     EXPECT_TRUE(core_->MakeSegment(owner, kind, bytes, &segment));
     EXPECT_TRUE(core_->SegmentMade(owner, segment, true));
-    EXPECT_TRUE(core_->SegmentMapped(owner, segment));
+    EXPECT_TRUE(core_->SegmentMapped(owner, segment, &actions));
     return segment;
   }
 
@@ -210,13 +211,14 @@ TEST_F(PoolCoreTest, RefusesSizesAndKindsThatMakeNoSense) {
 TEST_F(PoolCoreTest, LendsASegmentOnlyOnceItIsSealedAndOnlyWithinTheJob) {
   const ClientId driver = Driver(), worker = Worker(driver), stranger = Driver();
   std::uint32_t segment = 0;
+  PoolCore::Actions actions;
   ASSERT_TRUE(core_->MakeSegment(driver, SegmentKind::kLarge, kMiB, &segment));
   EXPECT_EQ(core_->OpenSegment(worker, driver, segment).why, Refusal::kInvalid);
-  EXPECT_FALSE(core_->SegmentMapped(driver, segment)) << "it was not given to it yet";
+  EXPECT_FALSE(core_->SegmentMapped(driver, segment, &actions)) << "it was not given to it yet";
   ASSERT_TRUE(core_->SegmentMade(driver, segment, true));
   EXPECT_EQ(core_->OpenSegment(worker, driver, segment).why, Refusal::kInvalid);
-  ASSERT_TRUE(core_->SegmentMapped(driver, segment));
-  EXPECT_FALSE(core_->SegmentMapped(driver, segment)) << "said twice";
+  ASSERT_TRUE(core_->SegmentMapped(driver, segment, &actions));
+  EXPECT_FALSE(core_->SegmentMapped(driver, segment, &actions)) << "said twice";
   EXPECT_TRUE(core_->OpenSegment(worker, driver, segment));
   EXPECT_EQ(core_->OpenSegment(stranger, driver, segment).why, Refusal::kGone);
 }
@@ -306,7 +308,8 @@ TEST_F(PoolCoreTest, RefusesHeirsThatAreNotTheSendersToName) {
   EXPECT_FALSE(core_->NameHeirs(driver, alive, {{7, 1, driver, 3, 2}}, &actions)) << "it lives";
   Die(dead);
   EXPECT_FALSE(core_->NameHeirs(stranger, dead, {{7, 1, stranger, 3, 2}}, &actions)) << "another job's";
-  EXPECT_FALSE(core_->NameHeirs(driver, dead, {{6, 1, driver, 3, 2}, {7, 1, alive, 3, 2}}, &actions)) << "another's object";
+  EXPECT_FALSE(core_->NameHeirs(driver, dead, {{6, 1, driver, 3, 2}, {7, 1, alive, 3, 2}}, &actions))
+      << "another's object";
   EXPECT_FALSE(core_->HeirsTold(driver, alive, &actions));
   EXPECT_TRUE(All<pool::SendHeirs>(actions).empty()) << "and nothing of it was taken";
   EXPECT_TRUE(core_->NameHeirs(driver, dead, {{7, 1, driver, 3, 2}}, &actions));
@@ -377,7 +380,7 @@ TEST_F(PoolCoreTest, EndsEmptyAfterAnyOrderOfDeathsAndAnswers) {
         std::uint32_t segment = 0;
         if (core_->MakeSegment(client, SegmentKind::kLarge, 4096 * (1 + random.Below(1000)), &segment) &&
             core_->SegmentMade(client, segment, random.Below(4) != 0)) {
-          core_->SegmentMapped(client, segment);
+          core_->SegmentMapped(client, segment, &actions);
         }
       } else if (kind == 5 && !alive.empty()) {
         client = pick(alive);
