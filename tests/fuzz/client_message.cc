@@ -40,6 +40,12 @@ std::vector<std::string> FuzzSeeds() {
           Packet(Kind::kGoneAck, wire::PeerName{}),
           Packet(Kind::kHeirs, wire::PeerName{}, std::string(40, 'h')),
           Packet(Kind::kHeirsTold, wire::PeerName{}),
+          Packet(Kind::kAway, wire::Bare{}, std::string(2 * sizeof(wire::AwayEntry), 'a')),
+          Packet(Kind::kNotFetched, wire::Refused{{}, wire::Refusal::kOutOfMemory, 16384}, "no room"),
+          Packet(Kind::kArrived, wire::Arrived{}),
+          Packet(Kind::kFetch, wire::SegmentName{}),
+          Packet(Kind::kRemake, wire::PeerName{}, std::string(12, 'r')),
+          Packet(Kind::kRemade, wire::Remade{}, "another shape"),
           Packet(Kind::kStartCall, wire::StartCall{}, "arguments")};
 }
 

@@ -13,6 +13,7 @@ namespace sheaf {
 namespace {
 
 using wire::Kind;
+using wire::Refusal;
 
 template <typename T>
 std::vector<std::byte> Bytes(Kind kind, T message, std::span<const std::byte> tail = {}) {
@@ -86,6 +87,86 @@ TEST(PoolMessages, RefusesEnumeratorsOutOfRange) {
   EXPECT_FALSE(Parse(Bytes(Kind::kWelcome, wire::Welcome{}), 0));
 }
 
+// ---- segments that lie elsewhere (docs/decisions/0012)
+
+TEST(PoolMessages, ReadsWhatARelayHasElsewhere) {
+  std::vector<wire::AwayEntry> entries(2);
+  entries[0] = {16384, 0, 5000, {}};
+  entries[1] = {16385, 0, 6000, {}};
+  entries[1].offer[wire::kOfferBytes - 1] = 9;
+  const auto message = Parse(Bytes(Kind::kAway, wire::Bare{}, std::as_bytes(std::span(entries))), 0);
+  ASSERT_TRUE(message);
+  const auto& read = std::get<AwayMessage>(message->body).entries;
+  ASSERT_EQ(read.size(), 2u);
+  EXPECT_EQ(read[0].bytes, 5000u);
+  EXPECT_EQ(read[1].segment, 16385u);
+  EXPECT_EQ(read[1].offer[wire::kOfferBytes - 1], 9);
+}
+
+TEST(PoolMessages, RefusesAListThatIsEmptyTooLongOrHasSomethingLeftOver) {
+  const std::vector<std::byte> most(wire::kAwayEntriesMax * sizeof(wire::AwayEntry));
+  EXPECT_TRUE(Parse(Bytes(Kind::kAway, wire::Bare{}, most), 0));
+  const std::vector<std::byte> more(most.size() + sizeof(wire::AwayEntry));
+  EXPECT_FALSE(Parse(Bytes(Kind::kAway, wire::Bare{}, more), 0));
+  EXPECT_FALSE(Parse(Bytes(Kind::kAway, wire::Bare{}), 0));
+  EXPECT_FALSE(Parse(Bytes(Kind::kAway, wire::Bare{}, std::span(most).first(sizeof(wire::AwayEntry) + 1)), 0));
+  EXPECT_FALSE(Parse(Bytes(Kind::kRemake, wire::PeerName{}), 0));
+  EXPECT_FALSE(Parse(Bytes(Kind::kRemake, wire::PeerName{}, std::span(most).first(7)), 0));
+  const std::uint32_t segments[] = {16384, 16390};
+  const auto message = Parse(Bytes(Kind::kRemake, wire::PeerName{{}, 77, 0}, std::as_bytes(std::span(segments))), 0);
+  ASSERT_TRUE(message);
+  EXPECT_EQ(std::get<RemakeMessage>(message->body).dead, 77u);
+  EXPECT_EQ(std::get<RemakeMessage>(message->body).segments, (std::vector<std::uint32_t>{16384, 16390}));
+}
+
+TEST(PoolMessages, AnOpenWaitsOrDoesNot) {
+  for (std::uint32_t now = 0; now <= 3; ++now) {
+    const auto message = Parse(Bytes(Kind::kOpenSegment, wire::SegmentName{{}, 5, 6, {}, now, 0}), 0);
+    ASSERT_EQ(message.has_value(), now <= 1) << now;
+    if (!message) continue;
+    EXPECT_EQ(std::get<OpenSegmentMessage>(message->body).now, now == 1);
+  }
+  EXPECT_FALSE(Parse(Bytes(Kind::kOpenSegment, wire::SegmentName{{}, 5, 6, {}, 0xffffffff, 0}), 0));
+}
+
+TEST(PoolMessages, ReadsWhyBytesDidNotComeAndNoMoreTextThanThat) {
+  const std::vector<std::byte> most(4096, std::byte{'x'}), more(4097, std::byte{'x'});
+  const wire::Refused refused{{}, Refusal::kOutOfMemory, 16400};
+  const auto message = Parse(Bytes(Kind::kNotFetched, refused, most), 0);
+  ASSERT_TRUE(message);
+  const auto& body = std::get<NotFetchedMessage>(message->body);
+  EXPECT_EQ(body.segment, 16400u);
+  EXPECT_EQ(body.why, Refusal::kOutOfMemory);
+  EXPECT_EQ(body.text, std::string(4096, 'x'));
+  EXPECT_FALSE(Parse(Bytes(Kind::kNotFetched, refused, more), 0));
+  for (const std::uint32_t why : {0u, 10u, 0xffffffffu})
+    EXPECT_FALSE(Parse(Bytes(Kind::kNotFetched, wire::Refused{{}, static_cast<Refusal>(why), 1}), 0)) << why;
+  const wire::Remade remade{{}, 1, 2, 3, 4};
+  EXPECT_FALSE(Parse(Bytes(Kind::kRemade, remade, more), 0));
+  const auto place = Parse(Bytes(Kind::kRemade, remade), 0);
+  ASSERT_TRUE(place);
+  EXPECT_EQ(std::get<RemadeMessage>(place->body).segment, 2u);
+  EXPECT_EQ(std::get<RemadeMessage>(place->body).in, 4u);
+}
+
+TEST(PoolMessages, ReadsNamesOfWhatIsElsewhere) {
+  const auto made = Parse(Bytes(Kind::kMakeSegment, wire::MakeSegment{{}, wire::SegmentKind::kLarge, 16384, 5}), 0);
+  ASSERT_TRUE(made);
+  EXPECT_EQ(std::get<MakeSegmentMessage>(made->body).segment, 16384u);
+  EXPECT_EQ(std::get<MakeSegmentMessage>(made->body).bytes, 5u);
+  const auto fetch = Parse(Bytes(Kind::kFetch, wire::SegmentName{{}, 5, 16384, {}, 0, 0}), 0);
+  ASSERT_TRUE(fetch);
+  EXPECT_EQ(std::get<FetchMessage>(fetch->body).client, 5u);
+  EXPECT_EQ(std::get<FetchMessage>(fetch->body).segment, 16384u);
+  const auto arrived = Parse(Bytes(Kind::kArrived, wire::Arrived{{}, 7, 8, 9, 0}), 0);
+  ASSERT_TRUE(arrived);
+  EXPECT_EQ(std::get<ArrivedMessage>(arrived->body).submitter, 7u);
+  EXPECT_EQ(std::get<ArrivedMessage>(arrived->body).generation, 9u);
+  EXPECT_FALSE(Parse(Bytes(Kind::kArrived, wire::Arrived{}, std::vector<std::byte>(1)), 0));
+  for (const Kind kind : {Kind::kSegmentAway, Kind::kWanted, Kind::kHasArrived})
+    EXPECT_FALSE(Parse(Bytes(kind, wire::SegmentName{}), 0)) << "only the pool says it";
+}
+
 TEST(PoolMessages, SurvivesRandomDamage) {
   Random random(3);
   const std::vector<std::vector<std::byte>> seeds = {
@@ -93,6 +174,10 @@ TEST(PoolMessages, SurvivesRandomDamage) {
       Bytes(Kind::kWant, wire::Want{{}, 1, 1000}),
       Bytes(Kind::kOpenSegment, wire::SegmentName{}),
       Bytes(Kind::kStartCall, wire::StartCall{}, std::vector<std::byte>(40)),
+      Bytes(Kind::kAway, wire::Bare{}, std::vector<std::byte>(2 * sizeof(wire::AwayEntry))),
+      Bytes(Kind::kNotFetched, wire::Refused{{}, Refusal::kGone, 16384}, std::vector<std::byte>(9)),
+      Bytes(Kind::kRemake, wire::PeerName{}, std::vector<std::byte>(8)),
+      Bytes(Kind::kRemade, wire::Remade{}, std::vector<std::byte>(9)),
   };
   int parsed = 0;
   for (int round = 0; round < 20'000; ++round) {
