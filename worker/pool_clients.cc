@@ -306,7 +306,7 @@ void PoolServer::Apply(const PoolCore::Actions& actions) {
                      if (!worker) return;
                      const auto job = jobs_.find(worker->job);
                      const bool orphan = job == jobs_.end() || job->second.driver_died;
-                     DrainWorker(a.worker, now_ + (orphan ? kDrainOrphan : kDrainJob));
+                     DrainWorker(a.worker, now_ + (orphan ? kDrainOrphan : kDrainJob), true);
                    },
                    [&](const pool::JobOver& a) { JobOver(a.driver); },
                },
@@ -359,12 +359,16 @@ void PoolServer::JobOver(ClientId driver) {
   if (embedded_ && jobs_.empty()) ended_ = true;
 }
 
-void PoolServer::DrainWorker(ClientId worker, Now deadline) {
+void PoolServer::DrainWorker(ClientId worker, Now deadline, bool job_over) {
   const auto at = memory_.find(worker);
   if (at == memory_.end()) return;
   at->second.kill_at = std::min(at->second.kill_at, deadline);
-  if (std::exchange(at->second.draining, true)) return;
-  if (Connection* connection = ConnectionOf(worker)) Send(*connection, Kind::kDrain, 0, wire::Bare{});
+  // Said again only when it changes what the other does.
+  const bool said = job_over ? std::exchange(at->second.over, true) : at->second.over;
+  if (std::exchange(at->second.draining, true) && (said || !job_over)) return;
+  wire::Drain drain{};
+  drain.job_over = job_over ? 1 : 0;
+  if (Connection* connection = ConnectionOf(worker)) Send(*connection, Kind::kDrain, 0, drain);
 }
 
 void PoolServer::ClientDied(ClientId client, std::int32_t status) {

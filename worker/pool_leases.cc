@@ -59,7 +59,7 @@ void PoolServer::Carry(const lease::Action& action) {
                    }
                  },
                  // What it has begun may take as long as it takes, unless the pool itself ends.
-                 [&](const lease::StopWorker& a) { DrainWorker(a.worker, stop_at_); },
+                 [&](const lease::StopWorker& a) { DrainWorker(a.worker, stop_at_, false); },
                  [&](const lease::Refuse& a) { RefuseWant(a); },
              },
              action);

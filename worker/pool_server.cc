@@ -358,7 +358,7 @@ void PoolServer::BeginStop(bool at_once) {
   stop_at_ = now_ + options_.drain_ms * kMilli;
   Tell(lease::Drain{});
   for (const auto& [spawn, entry] : spawns_) {
-    if (entry.client) DrainWorker(entry.client, stop_at_);
+    if (entry.client) DrainWorker(entry.client, stop_at_, true);
   }
   for (auto& [spawn, entry] : spawns_) {
     if (entry.kind != Spawn::Kind::kWorker && !entry.client) Kill(entry);

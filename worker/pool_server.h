@@ -111,7 +111,7 @@ class PoolServer {
     Fd process;               // drivers: a pidfd, readable when the process is gone
     std::uint32_t spawn = 0;  // workers
     Now kill_at = INT64_MAX;
-    bool draining = false;
+    bool draining = false, over = false;  // told so; and that nobody reads what it has
   };
   struct RelayTrouble {  // relays that failed before they stood, one after the other
     std::uint32_t failures = 0;
@@ -202,7 +202,7 @@ class PoolServer {
   void Apply(const PoolCore::Actions& actions);
   void DriverGone(ClientId driver, bool died);
   void ClientDied(ClientId client, std::int32_t status);
-  void DrainWorker(ClientId worker, Now deadline);
+  void DrainWorker(ClientId worker, Now deadline, bool job_over);  // `job_over`: nobody reads what it has
   void DropMemory(ClientId client);
   void JobOver(ClientId driver);
 

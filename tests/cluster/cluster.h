@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -64,14 +65,14 @@ class Cluster {
                                      std::to_string(workers),
                                      "--id",
                                      id,
-                                     "--store",
-                                     "1GiB",
                                      "--scheduler",
                                      address_,
                                      "--socket",
                                      SocketOf(id),
                                      "--drain",
                                      "1"};
+    if (std::find(more.begin(), more.end(), "--store") == more.end())
+      command.insert(command.end(), {"--store", "1GiB"});
     command.insert(command.end(), more.begin(), more.end());
     pools_.emplace(id, std::make_unique<cli::Child>(command, environment_));
     const std::string ready = pools_.at(id)->Line();
