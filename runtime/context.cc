@@ -229,6 +229,12 @@ void Context::Handle(Message message) {
         RingOwn();
       }
       break;
+    case wire::Kind::kAlone:
+      if (const auto* name = message.As<wire::PeerName>()) {
+        Submitter::Lock lock(*submitter_);
+        submitter_->EndLoansLocked(name->peer);
+      }
+      break;
     case wire::Kind::kForgotten:
       if (const auto* name = message.As<wire::PeerName>()) {
         const std::uint32_t peer = name->peer;

@@ -174,13 +174,25 @@ void Submitter::FailAllLocked(std::string_view kind, const std::string& message)
   RingLocked();
 }
 
-void Submitter::PeerForgottenLocked(std::uint32_t client) {
+// What it was lent may be all that keeps this process from acknowledging its death, or that of another one.
+void Submitter::EndLoansLocked(std::uint32_t dead) {
   std::vector<Pin> lent;
-  if (const auto found = lent_by_dead_.find(client); found != lent_by_dead_.end()) {
+  if (const auto found = lent_by_dead_.find(dead); found != lent_by_dead_.end()) {
     lent.swap(found->second);
     lent_by_dead_.erase(found);
   }
   for (Pin& hold : lent) DropLocked(std::move(hold));
+  // What a value of the dead one may still lead to stays with it, unless nobody has the value.
+  std::vector<ObjectRoot*> kept;
+  slots_.ForEachLive([&](ObjectRoot& root) {
+    if (root.phase == Phase::kReady && root.extra && root.extra->kept_by == dead && root.refs.load() == 1)
+      kept.push_back(&root);
+  });
+  for (ObjectRoot* root : kept) EndBorrowLocked(root);
+}
+
+void Submitter::PeerForgottenLocked(std::uint32_t client) {
+  EndLoansLocked(client);
   std::vector<ObjectRoot*> kept;
   slots_.ForEachLive([&](ObjectRoot& root) {
     if (root.phase == Phase::kReady && root.extra && root.extra->kept_by == client) kept.push_back(&root);

@@ -28,6 +28,7 @@ Submitter::Lock::~Lock() {
   lock_.unlock();
   ++running_hooks;
   for (auto& hook : hooks) hook();
+  hooks.clear();  // what they hold may end with them, which takes the lock
   --running_hooks;
   lock_.lock();
   if (submitter_.local_sleepers > 0) submitter_.RingLocked();  // what a hook has delivered may be awaited

@@ -156,6 +156,7 @@ class Submitter {
   // ---- deaths (peer_death.cc)
   void PeerGoneLocked(std::uint32_t client, int status);
   void PeerForgottenLocked(std::uint32_t client);
+  void EndLoansLocked(std::uint32_t dead);  // nobody but this process looks at its memory any more
   void FailAllLocked(std::string_view kind, const std::string& message);  // the pool is lost
   void FailQueuedLocked(std::string_view kind, const std::string& message, std::uint32_t shape,
                         bool widest_only = false);

@@ -275,6 +275,13 @@ void PoolServer::Apply(const PoolCore::Actions& actions) {
                      if (Connection* to = ConnectionOf(a.to))
                        Send(*to, Kind::kHeirsAre, 0, wire::PeerName{{}, a.dead, 0}, {}, tail);
                    },
+                   [&](const pool::SendAlone& a) {
+                     if (Connection* to = ConnectionOf(a.to)) {
+                       wire::PeerName name{};
+                       name.peer = a.dead;
+                       Send(*to, Kind::kAlone, 0, name);
+                     }
+                   },
                    [&](const pool::SendSettled& a) {
                      if (Connection* to = ConnectionOf(a.to))
                        Send(*to, Kind::kSettled, 0, wire::PeerName{{}, a.dead, 0});

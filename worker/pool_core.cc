@@ -291,6 +291,7 @@ void PoolCore::Settle(ClientId job, Actions* actions) {
   for (const ClientId id : dead) {
     if (!held.contains(id)) Forget(id, actions);
   }
+  TellWhoIsAlone(job, actions);
 }
 
 void PoolCore::Forget(ClientId client, Actions* actions) {

@@ -51,6 +51,9 @@ struct SendHeirs {  // what objects of a dead client would have been
 struct SendSettled {  // the dead client's objects have no more heirs than were named
   ClientId to, dead;
 };
+struct SendAlone {  // nobody else looks at the dead client's memory any more
+  ClientId to, dead;
+};
 struct SendSegmentGone {
   ClientId to, owner;
   std::uint32_t segment;
@@ -89,8 +92,9 @@ struct EndWorker {  // its driver is gone: drain it, kill it after a deadline
 struct JobOver {  // no client of the job is left
   ClientId driver;
 };
-using Action = std::variant<WriteState, SendGone, SendForgotten, SendHeirs, SendSettled, SendSegmentGone, DropSegment,
-                            SendWanted, AnswerOpen, AnswerAway, RefuseOpen, SendHasArrived, EndWorker, JobOver>;
+using Action =
+    std::variant<WriteState, SendGone, SendForgotten, SendHeirs, SendSettled, SendAlone, SendSegmentGone, DropSegment,
+                 SendWanted, AnswerOpen, AnswerAway, RefuseOpen, SendHasArrived, EndWorker, JobOver>;
 
 }  // namespace pool
 
@@ -155,6 +159,7 @@ class PoolCore {
     std::uint32_t next_segment = 0;
     std::uint64_t bytes = 0;
     std::set<ClientId> waiting;  // of a dead client: who has not acknowledged yet
+    ClientId alone = 0;          // of these, the one living client, which was told so; 0: none
     // Of a dead client (docs/decisions/0011): who may still name heirs, and those that were named, by slot and generation.
     std::set<ClientId> untold;
     std::map<std::pair<std::uint32_t, std::uint32_t>, wire::HeirEntry> heirs;
@@ -216,6 +221,7 @@ class PoolCore {
   void EndJob(ClientId driver, Actions* actions);
   void Settle(ClientId job, Actions* actions);
   void Forget(ClientId client, Actions* actions);
+  void TellWhoIsAlone(ClientId job, Actions* actions);
   void TellNewcomer(const Client& client, Actions* actions) const;
   void SettleHeirs(Client& dead, ClientId told, Actions* actions);
   void SettleHeirsOfAll(ClientId gone, Actions* actions);

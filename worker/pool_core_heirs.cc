@@ -3,6 +3,8 @@
 // Invariants: nobody is told of a settlement before all heirs; a client of the job that attaches is told of both before it is
 // shown to others; a dead client stays while an object of it is the heir of one that is not forgotten.
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <utility>
 
 #include "worker/pool_core.h"
@@ -66,6 +68,43 @@ void PoolCore::TellNewcomer(const Client& client, Actions* actions) const {
     }
     if (!some.heirs.empty()) actions->push_back(some);
     if (dead.untold.empty()) actions->push_back(pool::SendSettled{client.id, id});
+  }
+}
+
+// What a dead client was lent stays with the lender until it is forgotten, and may itself be what keeps the lender from letting go of
+// another dead one, round in a circle. Once no living client but the lender looks at any of them, the lending is over.
+void PoolCore::TellWhoIsAlone(ClientId job, Actions* actions) {
+  const auto lives = [this](ClientId id) {
+    const Client* client = Find(id);
+    return client && client->state != ClientState::kDead && !client->left;
+  };
+  std::map<ClientId, std::set<ClientId>> alone;  // with whom, by the living one
+  for (const auto& [id, dead] : clients_) {
+    if (dead.job != job || dead.state != ClientState::kDead) continue;
+    ClientId only = 0;
+    std::size_t living = 0;
+    for (const ClientId on : dead.waiting)
+      if (lives(on) && ++living == 1) only = on;
+    if (living == 1) alone[only].insert(id);
+  }
+  for (auto& [lender, with] : alone) {
+    // Those that only this one holds up, directly or through each other.
+    std::set<ClientId> free;
+    for (const auto& [id, dead] : clients_)
+      if (dead.job == job && dead.state == ClientState::kDead) free.insert(id);
+    for (bool shrank = true; shrank;) {
+      shrank = false;
+      for (auto at = free.begin(); at != free.end();) {
+        const auto& waiting = clients_.at(*at).waiting;
+        const bool held = std::any_of(waiting.begin(), waiting.end(),
+                                      [&, lender = lender](ClientId on) { return on != lender && !free.contains(on); });
+        at = held ? free.erase(at) : std::next(at);
+        shrank |= held;
+      }
+    }
+    for (const ClientId dead : with)
+      if (free.contains(dead) && std::exchange(clients_.at(dead).alone, lender) != lender)
+        actions->push_back(pool::SendAlone{lender, dead});
   }
 }
 

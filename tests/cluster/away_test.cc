@@ -187,7 +187,7 @@ TEST_F(AwayTest, WhoWaitsForBytesWhenTheirMachineDiesGetsThoseOfTheSecondRun) {
   // By a worker of this machine, while the other one is stopped, so that its bytes do not come.
   const auto sum = sheaf::Task<Sum>({.retries = 0}).Remote(made);
   for (const pid_t pid : cluster_.ChildrenOf(cluster_.SupervisorOf("far-a"))) kill(pid, SIGSTOP);
-  std::thread reader([&] { EXPECT_EQ(Sum(made.Get()), SumOf(64, 9)); });
+  std::jthread reader([&] { EXPECT_EQ(Sum(made.Get()), SumOf(64, 9)); });
   cluster_.KillPool("far-a");
   StartFar("far-a");
   EXPECT_EQ(sum.Get(kSoon), SumOf(64, 9));
@@ -234,7 +234,7 @@ TEST_F(AwayTest, ResultsAreRightWhileMachinesAndRelaysDie) {
   sheaf::Random random(1812);
   const std::vector<std::string> pools{"near", "far-a", "far-b"};
   for (int fault = 0; fault < faults; ++fault) {
-    std::thread killer(
+    std::jthread killer(
         [&, delay = random.Below(150), pool = pools[random.Below(pools.size())], machine = random.OneIn(4)] {
           usleep(static_cast<useconds_t>(delay) * 1000);
           if (machine && pool != "near") {
