@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "runtime/submitter.h"
 
 namespace sheaf::runtime {
@@ -176,16 +177,24 @@ void Submitter::FailAllLocked(std::string_view kind, const std::string& message)
 
 // What it was lent may be all that keeps this process from acknowledging its death, or that of another one.
 void Submitter::EndLoansLocked(std::uint32_t dead) {
+  alone_with_.insert(dead);
+  looked_at_kept_ = 0;
   std::vector<Pin> lent;
   if (const auto found = lent_by_dead_.find(dead); found != lent_by_dead_.end()) {
     lent.swap(found->second);
     lent_by_dead_.erase(found);
   }
   for (Pin& hold : lent) DropLocked(std::move(hold));
-  // What a value of the dead one may still lead to stays with it, unless nobody has the value.
+}
+
+// What a value of a dead process may still lead to stays as long as somebody has the value.
+void Submitter::EndKeptLocked(std::int64_t now) {
+  constexpr std::int64_t kLookNanos = 100'000'000;
+  if (alone_with_.empty() || now - looked_at_kept_ < kLookNanos) return;
+  looked_at_kept_ = now;
   std::vector<ObjectRoot*> kept;
   slots_.ForEachLive([&](ObjectRoot& root) {
-    if (root.phase == Phase::kReady && root.extra && root.extra->kept_by == dead && root.refs.load() == 1)
+    if (root.phase == Phase::kReady && root.extra && root.refs.load() == 1 && alone_with_.contains(root.extra->kept_by))
       kept.push_back(&root);
   });
   for (ObjectRoot* root : kept) EndBorrowLocked(root);
@@ -193,6 +202,7 @@ void Submitter::EndLoansLocked(std::uint32_t dead) {
 
 void Submitter::PeerForgottenLocked(std::uint32_t client) {
   EndLoansLocked(client);
+  alone_with_.erase(client);
   std::vector<ObjectRoot*> kept;
   slots_.ForEachLive([&](ObjectRoot& root) {
     if (root.phase == Phase::kReady && root.extra && root.extra->kept_by == client) kept.push_back(&root);
@@ -203,6 +213,7 @@ void Submitter::PeerForgottenLocked(std::uint32_t client) {
 }
 
 void Submitter::AcknowledgeDeadLocked() {
+  EndKeptLocked(alone_with_.empty() ? 0 : NowNanos());
   parts_.peers->ForEach([&](store::Peer& peer) {
     if (!peer.gone.load(std::memory_order_acquire) || peer.acknowledged.load()) return;
     if (peer.uses.load(std::memory_order_acquire) != 0) return;

@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -210,9 +211,9 @@ class Submitter {
   void EasedLocked(std::uint64_t before);  // after a wait that began with so many in the backlog
   std::vector<OutPair*>& pairs() { return active_; }
   OutPair& PairAt(int index) const { return *pairs_[static_cast<std::size_t>(index)].load(std::memory_order_acquire); }
-  void RingLocked();                                        // own bell: local threads asleep must look
-  void Bell(std::uint32_t index) const;                     // rings for the client with this index; needs no lock
-  std::function<void(IncomingRoot*)> on_incoming_free;      // set by the executor
+  void RingLocked();                                    // own bell: local threads asleep must look
+  void Bell(std::uint32_t index) const;                 // rings for the client with this index; needs no lock
+  std::function<void(IncomingRoot*)> on_incoming_free;  // set by the executor
   std::function<void(std::vector<std::function<void()>>)> run_patiently;  // hooks that may wait; set by the context
   std::function<void(std::uint32_t segment)> on_away_free;  // a block whose bytes are elsewhere; set by a relay
   std::function<bool(ForeignRoot*)> foreign_is_ready;       // set by the context, and:
@@ -282,6 +283,7 @@ class Submitter {
   void RememberLocked(ObjectRoot* root, std::uint32_t made_by, bool speaks, bool away);
   std::uint64_t HeldBytesLocked(const ObjectRoot& root) const;
   bool TakeLocked(const Remembered& task, std::vector<Remembered>* taken);
+  void EndKeptLocked(std::int64_t now);
   void RetryLocked(OutPair& pair, ObjectRoot* root, bool begun, int status);
   QueuedTask Place(const ObjectRoot& root) const {
     return {root.slot, HomeOf(root).generation.load(std::memory_order_relaxed)};
@@ -310,7 +312,9 @@ class Submitter {
   std::int64_t held_since_ = 0;      // since when some of them wait for a free worker; 0: none does
   std::uint32_t held_shapes_ = 0;    // of those, one bit each
   std::map<std::uint32_t, std::vector<Pin>> lent_by_dead_;  // until kForgotten: others may still read it
-  std::deque<Remembered> remembered_;                       // some of them gone meanwhile
+  std::set<std::uint32_t> alone_with_;                      // dead, and nobody else looks at their memory
+  std::int64_t looked_at_kept_ = 0;
+  std::deque<Remembered> remembered_;  // some of them gone meanwhile
   std::vector<QueuedTask> must_come_;
   std::int64_t next_look_ = 0;  // no earlier than this is one of them due
   std::uint64_t remembered_ever_ = 0;
