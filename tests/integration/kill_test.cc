@@ -46,6 +46,7 @@ int DieOnce(const std::string& mark) {
   if (Runs(mark) == 1) kill(getpid(), SIGKILL);
   return Runs(mark);
 }
+int DieOnceWith(const std::string& mark, const sheaf::Array<int>& in) { return DieOnce(mark) + in.span()[0]; }
 int AlwaysDie() {
   kill(getpid(), SIGKILL);
   return 0;
@@ -161,6 +162,22 @@ TEST_F(KillTest, WhatOnlyADeadWorkersRefsNamedIsFreed) {
   // A matter of messages (dead, acknowledged, forgotten): looks until they are through.
   for (int i = 0; i < 1000 && OwnMemory() != 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   EXPECT_EQ(OwnMemory(), 0u);
+}
+
+// Each of the dead was lent what another one had made: none may keep the others.
+TEST_F(KillTest, TheDeadAreForgottenThoughTheyWereLentEachOthersResults) {
+  for (int i = 0; i < 8; ++i) {
+    const auto array = Remote<Fill>(100'000, i);
+    EXPECT_EQ(Remote<DieOnceWith>(MarkFolder() + "/lent-" + std::to_string(i), array).Get(), 2 + i);
+  }
+  const auto dead = [] {
+    int count = 0;
+    auto& context = sheaf::runtime::RequireContext();
+    context.peers().ForEach([&](sheaf::store::Peer& peer) { count += peer.gone.load() ? 1 : 0; });
+    return count;
+  };
+  for (int i = 0; i < 1000 && dead() != 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(dead(), 0);
 }
 
 #if SHEAF_FAILPOINTS

@@ -302,6 +302,29 @@ TEST_F(PoolCoreTest, KeepsADeadOneWhoseObjectsAreHeirsUntilTheyInheritNothingMor
   EXPECT_EQ(core_->Find(first), nullptr);
 }
 
+TEST_F(PoolCoreTest, TellsTheLastLivingOneThatItIsAloneWithTheDead) {
+  const ClientId driver = Driver(), first = Worker(driver), second = Worker(driver), third = Worker(driver);
+  Die(first);
+  PoolCore::Actions actions;
+  EXPECT_TRUE(core_->Acknowledge(third, first, &actions));
+  EXPECT_TRUE(All<pool::SendAlone>(actions).empty()) << "the second one lives";
+  actions.clear();
+  core_->Died(second, 0, &actions);
+  auto alone = All<pool::SendAlone>(actions);
+  ASSERT_EQ(alone.size(), 0u) << "the third one still looks at the second, which may have lent of the first";
+  actions.clear();
+  EXPECT_TRUE(core_->Acknowledge(third, second, &actions));
+  alone = All<pool::SendAlone>(actions);
+  ASSERT_EQ(alone.size(), 2u);
+  for (const auto& told : alone) EXPECT_EQ(told.to, driver);
+  actions.clear();
+  Ack(driver, first);
+  EXPECT_NE(core_->Find(first), nullptr) << "the second one may have lent of it";
+  Ack(driver, second);
+  EXPECT_EQ(core_->Find(first), nullptr);
+  EXPECT_EQ(core_->Find(second), nullptr);
+}
+
 TEST_F(PoolCoreTest, RefusesHeirsThatAreNotTheSendersToName) {
   const ClientId driver = Driver(), dead = Worker(driver), alive = Worker(driver), stranger = Driver();
   PoolCore::Actions actions;
