@@ -68,6 +68,7 @@ enum class Kind : std::uint32_t {
   kSegmentAway = 52,    // SegmentName, tail = the offer: answers an open that does not wait
   kWanted = 53,         // SegmentName: to a near half: somebody reads that away segment
   kHasArrived = 54,     // Arrived, to the submitter
+  kShort = 56,          // Header: the store is full: give back what you keep for later
   kAlone = 55,          // PeerName: nobody else looks at that dead client's memory: what it was lent may go
   kNotice = 51,         // Header, tail = text: to a driver, for whoever runs it: it says it on its stderr
   // pool -> supervisor, supervisor -> pool

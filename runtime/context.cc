@@ -229,6 +229,9 @@ void Context::Handle(Message message) {
         RingOwn();
       }
       break;
+    case wire::Kind::kShort:
+      GiveBack();
+      break;
     case wire::Kind::kAlone:
       if (const auto* name = message.As<wire::PeerName>()) {
         Submitter::Lock lock(*submitter_);

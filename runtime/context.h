@@ -117,6 +117,7 @@ class Context {
   explicit Context(Attached&& attached);
   store::OwnSegment MakeSegment(wire::SegmentKind kind, std::uint64_t bytes);
   void DropSegment(const store::OwnSegment& segment);
+  void GiveBack();  // memory that is kept for later
   store::Mapping OpenSegment(std::uint32_t peer, std::uint32_t segment);
   std::optional<Message> AwaitSegment(std::uint64_t request);
   void RunHelper();

@@ -193,21 +193,30 @@ void Submitter::HasArrivedLocked(std::uint32_t slot, std::uint32_t generation) {
   if (!root->extra->speaks) ForgetLineageLocked(root);
 }
 
-bool Submitter::DropLineageLocked() {
+bool Submitter::DropLineageLocked(bool away_too) {
   std::deque<Remembered> all;
   all.swap(remembered_);
   std::vector<Remembered> taken;
+  bool any = false;
   for (const Remembered& task : all) TakeLocked(task, &taken);
   for (Remembered& task : taken) {
-    ForgetLineageLocked(task.root);
+    if (!task.away || away_too) {
+      any = true;
+      ForgetLineageLocked(task.root);
+    } else {
+      remembered_.push_back(task);
+      remembered_.back().root = nullptr;
+      Pin dropped = std::move(remembered_.back().pin);
+      DropLocked(std::move(dropped));
+    }
     DropLocked(std::move(task.pin));
   }
-  return !taken.empty();
+  return any;
 }
 
 store::OwnBlock Submitter::AllocateBlockLocked(std::uint64_t bytes) {
   const store::OwnBlock block = parts_.heap->Allocate(bytes);
-  return block.data || !DropLineageLocked() ? block : parts_.heap->Allocate(bytes);
+  return block.data || !DropLineageLocked(true) ? block : parts_.heap->Allocate(bytes);
 }
 
 // The same record again, under a name of its own. It sees the same argument bytes: both runs hold them.

@@ -23,7 +23,7 @@ store::OwnBlock Context::Allocate(std::uint64_t bytes) {
   if (block.data) return block;
   {
     Submitter::Lock lock(*submitter_);
-    if (!submitter_->DropLineageLocked()) return block;
+    if (!submitter_->DropLineageLocked(true)) return block;
   }
   return heap_->Allocate(bytes);
 }
@@ -53,6 +53,15 @@ void Context::DropSegment(const store::OwnSegment& segment) {
   name.kind = wire::SegmentKind::kLarge;
   name.bytes = segment.bytes;
   socket_->Send(name, wire::Kind::kDropSegment);
+}
+
+// Others need it now. What was remembered goes as well, but for what lies on other machines: that would be lost with them.
+void Context::GiveBack() {
+  {
+    Submitter::Lock lock(*submitter_);
+    submitter_->DropLineageLocked(false);
+  }
+  heap_->DropIdle();
 }
 
 UniqueFd Context::OpenDescriptor(std::uint32_t owner, std::uint32_t segment, std::uint64_t* bytes) {

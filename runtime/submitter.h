@@ -175,7 +175,7 @@ class Submitter {
   bool BringHomeLocked();
   void HasArrivedLocked(std::uint32_t slot, std::uint32_t generation);
   void EndLineageLocked(ObjectRoot* root, std::vector<Pin> stands_in);  // made again; empty: needed no more
-  bool DropLineageLocked();                                             // memory is short; whether there was any
+  bool DropLineageLocked(bool away_too);                                // memory is short; whether there was any
   // Of our own heap; what is kept for later is let go first if it must be.
   store::OwnBlock AllocateBlockLocked(std::uint64_t bytes);
   std::uint64_t remembered() const { return remembered_count_; }

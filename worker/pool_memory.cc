@@ -73,6 +73,7 @@ void PoolServer::MakeSegment(Connection& connection, std::uint64_t request, cons
   const PoolCore::Verdict verdict =
       message.segment ? core_->FillAway(connection.client, message.segment, message.kind, message.bytes)
                       : core_->MakeSegment(connection.client, message.kind, message.bytes, &making.segment);
+  if (verdict.why == Refusal::kOutOfMemory && AskForMemory(connection.number, request, message)) return;
   if (!verdict) return Refuse(connection, request, verdict.why, verdict.text);
   const auto& segment = core_->Find(connection.client)->segments.at(making.segment);
   const char* name = kNames[static_cast<std::size_t>(segment.kind)];

@@ -317,6 +317,7 @@ PoolServer::Now PoolServer::NextDeadline() const {
     }
   }
   for (const auto& [client, memory] : memory_) next = std::min(next, memory.kill_at);
+  if (!short_.empty()) next = std::min(next, short_.front().until);
   for (const auto& [driver, job] : jobs_) {
     for (const auto& [shape, since] : job.relays_idle_since)
       next = std::min(next, now_ < since + kRelayIdleInTheWay ? since + kRelayIdleInTheWay : since + kRelayIdle);
@@ -340,6 +341,7 @@ void PoolServer::Timers() {
     memory.kill_at = INT64_MAX;
     if (const auto at = spawns_.find(memory.spawn); at != spawns_.end()) Kill(at->second);
   }
+  TendShortage();
   if (stop_at_ <= now_) BeginStop(true);
   if (on_view_ && view_at_ <= now_) {
     view_at_ = now_ + kViewInterval;

@@ -8,6 +8,7 @@
 //   pool_relays.cc    grants, and the relays that use them, both ways
 //   pool_relay_ends.cc  relays that are parked, or could not be started
 //   pool_status.cc    what the pool shows of itself
+//   pool_shortage.cc  the store is full: memory that is kept for later is asked for
 //   pool_waits.cc     programs that wait are told why
 //
 // Whatever a client sends costs at most its own connection. Nothing here blocks: sends queue, big memory is populated on
@@ -274,6 +275,10 @@ class PoolServer {
   scheduler::PoolReport Report() const;
   void TendRelays();  // once a turn: idle ones leave, and the scheduler hears of what has changed
 
+  // ---- pool_shortage.cc
+  bool AskForMemory(std::uint64_t connection, std::uint64_t request, const MakeSegmentMessage& message);
+  void TendShortage();
+
   // ---- pool_waits.cc
   void TellWhoWaits();
   std::string WhyItWaits(std::uint64_t number) const;
@@ -296,6 +301,13 @@ class PoolServer {
   std::map<std::uint32_t, Spawn> spawns_;
   std::map<pid_t, std::uint32_t> spawn_of_pid_;
   std::map<std::uint64_t, Making> making_;
+  struct Shortage {
+    std::uint64_t connection, request;
+    MakeSegmentMessage message;
+    Now until = 0;
+  };
+  std::vector<Shortage> short_;  // wait for what others give back
+  bool asked_for_memory_ = false;  // for the request in hand, in vain
   std::deque<FirstSet> prepared_;
   Now prepare_at_ = 0;  // not before, after a failure
   std::uint64_t next_connection_ = 1, next_ticket_ = 1;
