@@ -127,8 +127,24 @@ TEST_F(HostileBytes, NamesOfWhatIsNotTheirs) {
   ExpectCut(Kind::kGoneAck, wire::PeerName{{}, living.client(), 0});
   ExpectCut(Kind::kHeirs, wire::PeerName{{}, living.client(), 0});
   ExpectCut(Kind::kHeirsTold, wire::PeerName{{}, living.client(), 0});
+  const wire::AwayEntry away{limits::kAwayFirst, 0, 4096, {}};
+  wire::Header header{Kind::kAway, sizeof header + sizeof away, 1};
+  std::vector<std::byte> bytes(header.size);
+  std::memcpy(bytes.data(), &header, sizeof header);
+  std::memcpy(bytes.data() + sizeof header, &away, sizeof away);
+  Expect(true, bytes);  // only a relay has segments elsewhere
+  ExpectCut(Kind::kNotFetched, wire::Refused{{}, Refusal::kGone, limits::kAwayFirst});
+  ExpectCut(Kind::kArrived, wire::Arrived{{}, living.client(), 0, 0, 0});
+  const std::uint32_t claimed = limits::kAwayFirst;
+  wire::PeerName dead{{Kind::kRemake, sizeof dead + sizeof claimed, 1}, living.client(), 0};
+  bytes.resize(dead.header.size);
+  std::memcpy(bytes.data(), &dead, sizeof dead);
+  std::memcpy(bytes.data() + sizeof dead, &claimed, sizeof claimed);
+  Expect(true, bytes);  // it lives
   TestClient client = Driver(pool_);
   EXPECT_EQ(WhyRefused(client.Open(living.client(), 0)), Refusal::kGone) << "another job's memory";
+  EXPECT_EQ(WhyRefused(client.Open(living.client(), limits::kAwayFirst)), Refusal::kGone);
+  EXPECT_EQ(WhyRefused(client.Open(client.client(), limits::kAwayFirst)), Refusal::kGone);
   EXPECT_EQ(WhyRefused(client.Open(0xffffffff, 0xffffffff)), Refusal::kGone);
   EXPECT_EQ(WhyRefused(client.Make(static_cast<SegmentKind>(1), 0)), Refusal::kLimit);
   EXPECT_EQ(WhyRefused(client.Make(SegmentKind::kLarge, ~std::uint64_t{0})), Refusal::kLimit);
