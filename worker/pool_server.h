@@ -307,7 +307,7 @@ class PoolServer {
     Now until = 0;
   };
   std::vector<Shortage> short_;  // wait for what others give back
-  bool asked_for_memory_ = false;  // for the request in hand, in vain
+  bool asked_for_memory_ = false;  // for the request in hand
   std::deque<FirstSet> prepared_;
   Now prepare_at_ = 0;  // not before, after a failure
   std::uint64_t next_connection_ = 1, next_ticket_ = 1;

@@ -28,12 +28,11 @@ bool PoolServer::AskForMemory(std::uint64_t connection, std::uint64_t request, c
 void PoolServer::TendShortage() {
   while (!short_.empty()) {
     const Shortage first = short_.front();
-    const bool over = first.until <= now_;
-    if (!over && first.message.bytes > core_->budget_bytes() - core_->used_bytes()) return;
+    if (first.until > now_ && first.message.bytes > core_->budget_bytes() - core_->used_bytes()) return;
     short_.erase(short_.begin());
     Connection* connection = FindConnection(first.connection);
     if (connection && !connection->closed && connection->client) {
-      asked_for_memory_ = over;
+      asked_for_memory_ = true;
       MakeSegment(*connection, first.request, first.message);
       asked_for_memory_ = false;
     }

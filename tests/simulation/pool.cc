@@ -210,6 +210,7 @@ void Pool::Apply(const PoolCore::Actions& actions) {
                    [&](const pool::SendForgotten& a) { Tell(lease::PeerForgotten{a.to, a.peer}); },
                    [&](const pool::SendHeirs&) {},
                    [&](const pool::SendSettled&) {},
+                   [&](const pool::SendAlone&) {},
                    [&](const pool::SendSegmentGone&) {},
                    [&](const pool::DropSegment& a) {
                      if (a.segment == 0) cluster_.memories.at(a.owner)->forgotten = true;
