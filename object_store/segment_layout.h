@@ -121,13 +121,17 @@ constexpr std::uint32_t PlaceOf(std::uint32_t slot) { return slot & 0xffff; }
 
 // ---- ring pairs -------------------------------------------------------------------------------------------------
 
+inline constexpr std::uint64_t kWant = std::uint64_t{1} << 32,
+                               kWantRead = std::uint64_t{1} << 33;  // in OutRegion::want
+
 // The submitter's half of a pair: what to run, what it takes back, what it no longer needs.
 struct OutRegion {
   // Regions are reused. Each side first resets its own half, then stores the pair's nonce; nobody reads the
   // peer's half before both nonces are equal.
   alignas(64) std::atomic<std::uint32_t> nonce;
-  std::atomic<std::uint32_t> worker;                    // client id of the peer
-  alignas(64) std::atomic<std::uint64_t> want[2];       // per lane: 0, or 1<<32 | tag: ring my bell when you reach it
+  std::atomic<std::uint32_t> worker;  // client id of the peer
+  // Per lane: 0, or kWant | tag: ring my bell when you reach it; with kWantRead a Get waits for just this result.
+  alignas(64) std::atomic<std::uint64_t> want[2];
   alignas(64) std::atomic<std::uint32_t> recall_epoch;  // a recall is open while it differs from the worker's ack
   std::atomic<std::uint32_t> recall_from, recall_end;   // lane 0 positions, half open
   alignas(64) std::atomic<std::uint32_t> released;      // result records written to release_ring so far

@@ -230,11 +230,9 @@ void Submitter::FlushReleasesLocked(OutPair& pair) {
 void Submitter::UpdateWantWord(OutPair& pair, int lane_index) {
   Lane& lane = pair.lanes[lane_index];
   std::uint64_t want = 0;
-  if (!lane.targets.empty()) {
-    std::uint32_t first = lane.targets[0];
-    for (const std::uint32_t target : lane.targets)
-      if (static_cast<std::int32_t>(target - first) < 0) first = target;
-    want = (std::uint64_t{1} << 32) | first;
+  for (const std::uint64_t target : lane.targets) {
+    const auto after = static_cast<std::int32_t>(static_cast<std::uint32_t>(target) - static_cast<std::uint32_t>(want));
+    if (want == 0 || after < 0 || (after == 0 && (target & store::kWantRead))) want = store::kWant | target;
   }
   pair.out->want[lane_index].store(want, std::memory_order_release);
 }
@@ -242,19 +240,19 @@ void Submitter::UpdateWantWord(OutPair& pair, int lane_index) {
 // Which completions should wake a thread that is about to sleep: that of `root`, or, while it is not pushed, the
 // next half of what every worker still has (or the next one).
 void Submitter::AddTargetsLocked(const ObjectRoot* root, bool next,
-                                 std::vector<std::pair<Lane*, std::uint32_t>>* added) {
+                                 std::vector<std::pair<Lane*, std::uint64_t>>* added) {
   const HomeWord home = root ? HomeWord::Unpack(HomeOf(*root).word.load(std::memory_order_relaxed)) : HomeWord{};
   for (OutPair* pair : active_) {
     for (int lane_index = 0; lane_index < 2; ++lane_index) {
       Lane& lane = pair->lanes[lane_index];
       if (lane.head == lane.tail) continue;
-      std::uint32_t tag = 0;
+      std::uint64_t tag = 0;
       if (home.kind == HomeKind::kBound) {
         if (&PairAt(root->pair.load(std::memory_order_relaxed)) != pair || static_cast<int>(home.lane) != lane_index)
           continue;
-        tag = home.position + 1;
+        tag = store::kWantRead | (home.position + 1);
       } else {
-        tag = lane.head + 1 + (next ? 0 : (lane.tail - lane.head - 1) / 2);
+        tag = std::uint32_t{lane.head + 1 + (next ? 0 : (lane.tail - lane.head - 1) / 2)};
       }
       lane.targets.push_back(tag);
       added->push_back({&lane, tag});
@@ -263,7 +261,7 @@ void Submitter::AddTargetsLocked(const ObjectRoot* root, bool next,
   }
 }
 
-void Submitter::RemoveTargetsLocked(const std::vector<std::pair<Lane*, std::uint32_t>>& added) {
+void Submitter::RemoveTargetsLocked(const std::vector<std::pair<Lane*, std::uint64_t>>& added) {
   for (const auto& [lane, tag] : added) {
     const auto found = std::find(lane->targets.begin(), lane->targets.end(), tag);
     if (found != lane->targets.end()) lane->targets.erase(found);

@@ -331,7 +331,7 @@ void Context::RunHelper() {
     }
     RunDeferred();
     remaker_->Advance(NowNanos());
-    std::vector<std::pair<Lane*, std::uint32_t>> targets;
+    std::vector<std::pair<Lane*, std::uint64_t>> targets;
     bool busy = false, others_pump = false;
     {
       Submitter::Lock lock(*submitter_);

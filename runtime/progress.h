@@ -33,7 +33,7 @@ void EaseOff(Context& context);
 namespace detail_progress {
 struct Sleep {
   std::vector<FutexWord> words;
-  std::vector<std::pair<Lane*, std::uint32_t>> targets;
+  std::vector<std::pair<Lane*, std::uint64_t>> targets;
 };
 void BeginLocked(Context& context, const ObjectRoot* root, Until until, Sleep* sleep);
 void End(Context& context, Sleep* sleep);

@@ -33,7 +33,7 @@ struct Lane {
   std::uint32_t tail = 0;  // next position to push
   std::vector<std::uint32_t> slots;
   std::vector<std::uint32_t> costs;    // by position: nanoseconds that the task was expected to take
-  std::vector<std::uint32_t> targets;  // tags that sleeping threads wait for
+  std::vector<std::uint64_t> targets;  // tags that sleeping threads wait for; with kWantRead, to read the result
 };
 inline constexpr std::uint32_t kTakenBack = ~std::uint32_t{0};  // in Lane::slots: nothing to expect at this position
 
@@ -149,8 +149,8 @@ class Submitter {
   }
   // Without the lock: whether the worker has published the result of a pushed task (or it was consumed).
   bool LooksFinished(const ObjectRoot& root) const;
-  void AddTargetsLocked(const ObjectRoot* root, bool next, std::vector<std::pair<Lane*, std::uint32_t>>* added);
-  void RemoveTargetsLocked(const std::vector<std::pair<Lane*, std::uint32_t>>& added);
+  void AddTargetsLocked(const ObjectRoot* root, bool next, std::vector<std::pair<Lane*, std::uint64_t>>* added);
+  void RemoveTargetsLocked(const std::vector<std::pair<Lane*, std::uint64_t>>& added);
   void FreeLocked(Root* root);
   void DropLocked(Pin pin);
 

@@ -83,12 +83,15 @@ RefCore NearHalf::RefOfName(Name name, Name of_task) {
   }
 }
 
-// Somebody can make it again, should this half end before it has come.
+// Somebody can make it again, should this half end before it has come; and nobody waits to read it.
 bool NearHalf::MayStay(Name name) {
   if (park_asked_.load(std::memory_order_relaxed) || !stays_.HasNumbers()) return false;
   std::lock_guard turn(turn_);
   const auto found = away_.find(name);
-  return found != away_.end() && found->second.retries;
+  if (found == away_.end() || !found->second.retries) return false;
+  const Away& away = found->second;
+  const std::uint64_t want = away.pair->out->want[away.lane].load(std::memory_order_acquire);
+  return !(want & store::kWantRead) || static_cast<std::uint32_t>(want) != away.position + 1;
 }
 
 bool NearHalf::TakeDone(const Head& head) {
