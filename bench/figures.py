@@ -171,6 +171,7 @@ GROUPS = [
         _bench("net", [f"net.broadcast_256m.{pools}.s"], "broadcast", "--count", pools)
         for pools in ("2", "4", "8")
     ], rounds=3),
+    Group("net_reduce", [_bench("net", ["net.reduce_8x64m.s"], "reduce")], rounds=3),
     Group("net_lease", [_bench("net", ["net.lease.us", "net.lease.first.us"], "lease")], rounds=3),
     Group("fault_cluster", [
         _bench("faults", ["fault.pool.s"], "pool"),
@@ -231,6 +232,7 @@ FIGURES = [
     Figure("net.broadcast_256m.8.s",
            needs=[Need("p50", "<=", 1.5, versus="net.broadcast_256m.2.s")],
            beside=["net.broadcast_256m.2.s", "net.broadcast_256m.4.s"]),
+    Figure("net.reduce_8x64m.s"),
     Figure("net.lease.us", needs=[Need("p50", "<=", 1000)], beside=["net.lease.first.us"]),
     Figure("fault.pool.s", needs=[Need("p99", "<=", 2.5)]),
     Figure("fault.scheduler.ms", needs=[Need("p50", "<=", 1000)]),

@@ -6,6 +6,8 @@
 //   transfer_tls  the same under TLS                                      -> net.transfer_1g.tls.gbps
 //   broadcast  256 MiB put once, read by a task on each of 2, 4, 8 pools, under TLS, each behind a link of 50 MB/s
 //                                                                         -> net.broadcast_256m.s, by pools
+//   reduce     8 arrays of 64 MiB made on 4 pools, added pair by pair by plain tasks, the sum read here; the same links
+//                                                                         -> net.reduce_8x64m.s
 //   lease      a task after the grant went back, and the first of a driver -> net.lease.us, net.lease.first.us
 //
 // Usage: net MODE [--count N]
@@ -90,6 +92,39 @@ void Broadcast(int pools, const std::string& key, bench::Report& report) {
   report.Add(key, static_cast<double>(bench::NowNs() - begin) / 1e9);
 }
 
+sheaf::Array<std::uint8_t> Add(const sheaf::Array<std::uint8_t>& a, const sheaf::Array<std::uint8_t>& b) {
+  sheaf::ArrayBuilder<std::uint8_t> out(a.size());
+  for (std::size_t i = 0; i < a.size(); ++i) out.span()[i] = static_cast<std::uint8_t>(a.span()[i] + b.span()[i]);
+  return std::move(out).Seal();
+}
+sheaf::Array<std::uint8_t> MakeSlowly(std::uint64_t bytes) {
+  sheaf::ArrayBuilder<std::uint8_t> out(bytes);
+  std::fill(out.span().begin(), out.span().end(), std::uint8_t{1});
+  usleep(200'000);  // so that every pool makes two
+  return std::move(out).Seal();
+}
+
+void Reduce(int pools, const std::string& key, bench::Report& report) {
+  const auto level_of = [&](std::uint64_t bytes) {
+    std::vector<sheaf::ObjectRef<sheaf::Array<std::uint8_t>>> made;
+    for (int i = 0; i < 2 * pools; ++i) made.push_back(sheaf::Remote<MakeSlowly>(bytes));
+    return made;
+  };
+  for (int i = 0; i < 3; ++i) sheaf::Wait(level_of(4096), 2 * static_cast<std::size_t>(pools));
+  auto level = level_of(64 * kMiB);
+  sheaf::Wait(level, level.size());
+  const auto begin = bench::NowNs();
+  while (level.size() > 1) {
+    std::vector<sheaf::ObjectRef<sheaf::Array<std::uint8_t>>> up;
+    for (std::size_t i = 0; i + 1 < level.size(); i += 2) up.push_back(sheaf::Remote<Add>(level[i], level[i + 1]));
+    level = std::move(up);
+  }
+  const auto sum = level[0].Get();
+  const double seconds = static_cast<double>(bench::NowNs() - begin) / 1e9;
+  if (sum.span()[sum.size() - 1] != static_cast<std::uint8_t>(2 * pools)) bench::Die("a wrong sum came");
+  report.Add(key, seconds);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -124,6 +159,17 @@ int main(int argc, char** argv) {
       Broadcast(pools, key, report);
       sheaf::Shutdown();
     }
+  } else if (mode == "reduce") {
+    const int pools = static_cast<int>(count ? count : 4);
+    bench::Cluster cluster(pools, 1, bench::Wire::kSlow);
+    const std::string key = "net.reduce_8x64m.s";
+    if (!cluster.ok()) {
+      report.Missing(key, "network namespaces with throttled links cannot be made here");
+    } else {
+      cluster.Init();
+      Reduce(pools, key, report);
+      sheaf::Shutdown();
+    }
   } else if (mode == "lease") {
     bench::Cluster cluster(1, 1);
     cluster.Init();
@@ -146,7 +192,7 @@ int main(int argc, char** argv) {
     report.Add("net.lease.first.us", first);
     report.Add("net.lease.us", samples);
   } else {
-    bench::Die("usage: net sync|rate|transfer|transfer_tls|broadcast|lease [--count N]");
+    bench::Die("usage: net sync|rate|transfer|transfer_tls|broadcast|reduce|lease [--count N]");
   }
   report.Print();
 }
