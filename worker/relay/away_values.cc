@@ -96,11 +96,11 @@ void AwayValues::Add(Name name, const detail::ObjectId& object, std::vector<Offe
   if (NowNanos() - no_room_ < kNoRoomNanos) return;
   for (auto& [other, value] : values_) {
     if (bytes_ <= bytes_max_ && away_ <= kValuesMax) break;
-    FetchLocked(other, value);
+    FetchLocked(other, value, FetchClass::kPrefetch);
   }
 }
 
-void AwayValues::FetchLocked(Name name, Value& value) {
+void AwayValues::FetchLocked(Name name, Value& value, FetchClass wanted) {
   if (value.state != State::kAway) return;
   std::vector<OfferedBlock> blocks;
   for (Part& part : value.parts) {
@@ -115,21 +115,22 @@ void AwayValues::FetchLocked(Name name, Value& value) {
   bytes_ -= value.bytes;
   --away_;
   fetcher_.Add(
-      name, FetchClass::kResult, std::move(blocks), false,
-      [this, name](bool ok, const std::string& why) { Fetched(name, ok, why); },
+      name, wanted, std::move(blocks), false, [this, name](bool ok, const std::string& why) { Fetched(name, ok, why); },
       [this, name](std::vector<OfferedBlock>* to, std::string* why) { return MakeRoom(name, to, why); });
 }
 
 void AwayValues::Fetch(std::uint32_t segment) {
   std::lock_guard lock(mutex_);
   const auto found = by_segment_.find(segment);
-  if (found != by_segment_.end()) FetchLocked(found->second, values_.at(found->second));
+  if (found == by_segment_.end()) return;
+  fetcher_.Raise(found->second);  // it may be under way already, and nobody was in a hurry
+  FetchLocked(found->second, values_.at(found->second), FetchClass::kResult);
 }
 
 void AwayValues::FetchAll() {
   std::lock_guard lock(mutex_);
   if (away_ == 0 || NowNanos() - no_room_ < kNoRoomNanos) return;
-  for (auto& [name, value] : values_) FetchLocked(name, value);
+  for (auto& [name, value] : values_) FetchLocked(name, value, FetchClass::kPrefetch);
 }
 
 // ---- while it comes ---------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class AwayValues {
     std::vector<detail::Pin> pins;  // while it comes
   };
   void Freed(std::uint32_t segment);  // under the submitter's lock
-  void FetchLocked(Name name, Value& value);
+  void FetchLocked(Name name, Value& value, FetchClass wanted);
   bool MakeRoom(Name name, std::vector<OfferedBlock>* blocks, std::string* why);
   void Fetched(Name name, bool ok, const std::string& why);
   void Came(Name name);
