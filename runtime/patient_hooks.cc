@@ -33,7 +33,12 @@ void PatientHooks::Run() {
       hook = std::move(waiting_.front());
       waiting_.pop_front();
     }
-    hook();
+    try {
+      hook();
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      if (!stop_) throw;  // else it was waiting when everything ended
+    }
   }
 }
 
