@@ -118,13 +118,11 @@ void PlacementCore::Drop(const std::string& id, Time now) {
   const Place place = found->second;
   pools_[place].up = false;
   Unlink(place);
+  EndCreditsOf(place);
   if (!limits_.bug_lender_death_keeps_grant)
     for (const std::uint64_t grant : std::vector(pools_[place].lends)) End(grant);
-  constexpr std::size_t kVoidedMax = 256;
   for (const std::uint64_t grant : std::vector(pools_[place].borrowed)) {
-    auto& voided = pools_[grants_.at(grant).lender].voided;
-    if (voided.size() >= kVoidedMax) voided.erase(voided.begin());
-    voided.push_back(grant);
+    Void(grants_.at(grant).lender, grant);
     End(grant);
   }
   for (const std::uint64_t job : pools_[place].jobs) {
@@ -151,8 +149,14 @@ void PlacementCore::Report(const std::string& id, const PoolReport& report, Time
   std::set<std::uint64_t> held;
   for (const GrantInfo& grant : report.held) {
     held.insert(grant.id);
-    if (!grants_.contains(grant.id)) Adopt(place, grant);
+    const bool begun = std::find(report.begun.begin(), report.begun.end(), grant.id) != report.begun.end();
+    if (!grants_.contains(grant.id)) Adopt(place, grant, begun);
   }
+  std::vector<GrantInfo> parked;
+  for (const std::uint64_t id : report.parked)
+    if (const auto grant = grants_.find(id);
+        grant != grants_.end() && grant->second.borrower == place && !held.contains(id))
+      parked.push_back(grant->second.info);
   if (const auto at = expected_at_.find(id); at != expected_at_.end()) {
     for (const std::uint64_t grant : std::vector(at->second.begin(), at->second.end()))
       if (expected_.at(grant).borrower == id) Unexpect(grant);  // it is held, and counted, or was returned
@@ -164,6 +168,7 @@ void PlacementCore::Report(const std::string& id, const PoolReport& report, Time
   pools_[place].own_milli = report.own_milli;
   pools_[place].own = report.own;
   Index(place);
+  GiveCredits(place, report, parked, now);
   std::vector<std::uint64_t> jobs;
   for (const LeaseWant& want : report.wants) {
     if (jobs.size() >= limits_.wants_per_pool) break;
@@ -242,37 +247,58 @@ void PlacementCore::Wait(const JobKey& key, Time now) {
 }
 
 void PlacementCore::Make(const JobKey& key, Place lender, std::uint32_t slots, Time now) {
-  Job& job = jobs_.at(key);
-  Pool& pool = pools_[lender];
+  const LeaseWant& want = jobs_.at(key).want;
+  const Pool& pool = pools_[lender];
   Grant grant;
-  grant.info = {
-      next_grant_++,           key.second, pool.id, pool.incarnation, pool.offer.address, slots, job.want.cpus_milli,
-      job.want.needs.resources};
+  grant.info = {next_grant_++,      key.second, pool.id,         pool.incarnation,
+                pool.offer.address, slots,      want.cpus_milli, want.needs.resources};
   grant.borrower = key.first;
   grant.lender = lender;
   grant.since = now;
-  pool.lent_milli += std::uint64_t{slots} * job.want.cpus_milli;
-  for (const auto& [name, amount] : grant.info.resources) pool.lent[name] += amount * slots;
-  pool.lends.push_back(grant.info.id);
-  pools_[key.first].borrowed.push_back(grant.info.id);
-  job.has += slots;
-  job.grants.insert(grant.info.id);
   granted_ += slots;
-  changed_.push_back(grant.info.id);
-  grants_.emplace(grant.info.id, std::move(grant));
-  Index(lender);
+  Enter(std::move(grant));
   Wait(key, now);
 }
 
-// Granted by an earlier life of this scheduler, and still in use: it counts, and it may be kept.
-void PlacementCore::Adopt(Place borrower, const GrantInfo& held) {
+// Of a job that is known. It counts from now on.
+void PlacementCore::Enter(Grant grant) {
+  const GrantInfo& info = grant.info;
+  Pool& pool = pools_[grant.lender];
+  if (!limits_.bug_old_epoch_is_free || EpochOf(info.id) == EpochOf(next_grant_))
+    pool.lent_milli += std::uint64_t{info.slots} * info.cpus_milli;
+  for (const auto& [name, amount] : info.resources) pool.lent[name] += amount * info.slots;
+  pool.lends.push_back(info.id);
+  pools_[grant.borrower].borrowed.push_back(info.id);
+  Job& job = jobs_.at({grant.borrower, info.job});
+  job.has += info.slots;
+  job.grants.insert(info.id);
+  changed_.push_back(info.id);
+  const Place lender = grant.lender;
+  grants_.emplace(info.id, std::move(grant));
+  Index(lender);
+}
+
+// Of which perhaps nothing was known.
+PlacementCore::Job& PlacementCore::JobOf(Place borrower, std::uint64_t number) {
+  Job& job = jobs_[{borrower, number}];
+  job.want.job = number;
+  auto& jobs = pools_[borrower].jobs;
+  if (const auto at = std::lower_bound(jobs.begin(), jobs.end(), number); at == jobs.end() || *at != number)
+    jobs.insert(at, number);
+  return job;
+}
+
+// Granted by an earlier life of this scheduler, and still in use: it counts, and it may be kept. What was only begun by a credit of
+// that life may be kept where there is room.
+void PlacementCore::Adopt(Place borrower, const GrantInfo& held, bool begun) {
   const auto found = places_.find(held.lender);
   if (held.id == 0 || held.id >= next_grant_ || held.slots == 0 || found == places_.end() ||
       pools_[borrower].borrowed.size() >= limits_.grants_per_pool)
     return;
-  Pool& pool = pools_[found->second];
+  const Pool& pool = pools_[found->second];
   if (!pool.up || pool.incarnation != held.lender_incarnation) return;
-  if (held.id >> 40 == next_grant_ >> 40) return;  // of this life, and ended: void
+  if (EpochOf(held.id) == EpochOf(next_grant_)) return;  // of this life, and ended: void
+  if (begun && !HasRoom(held, pool)) return;
   Grant grant;
   grant.info = held;
   grant.info.address = pool.offer.address;
@@ -280,21 +306,8 @@ void PlacementCore::Adopt(Place borrower, const GrantInfo& held) {
   grant.lender = found->second;
   const auto expected = expected_.find(held.id);
   grant.since = expected == expected_.end() ? now_ : expected->second.since;
-  changed_.push_back(held.id);
-  if (!limits_.bug_old_epoch_is_free) pool.lent_milli += std::uint64_t{held.slots} * held.cpus_milli;
-  for (const auto& [name, amount] : held.resources) pool.lent[name] += amount * held.slots;
-  pool.lends.push_back(held.id);
-  pools_[borrower].borrowed.push_back(held.id);
-  Job& job = jobs_[{borrower, held.job}];
-  job.want.job = held.job;
-  job.has += held.slots;
-  job.grants.insert(held.id);
-  auto& jobs = pools_[borrower].jobs;
-  if (const auto at = std::lower_bound(jobs.begin(), jobs.end(), held.job); at == jobs.end() || *at != held.job)
-    jobs.insert(at, held.job);
-  const Place lender = found->second;
-  grants_.emplace(held.id, std::move(grant));
-  Index(lender);
+  JobOf(borrower, held.job);
+  Enter(std::move(grant));
 }
 
 void PlacementCore::End(std::uint64_t id) {
@@ -327,7 +340,8 @@ void PlacementCore::GrantTo(const JobKey& key, std::uint32_t most, Time now) {
     if (pools_[key.first].borrowed.size() >= limits_.grants_per_pool) return;
     const std::uint32_t slots = SlotsFor(pools_[place], want, most - given);
     if (slots == 0) return;
-    Make(key, place, slots, now);
+    const std::uint32_t begun = BeginCredits(key, place, slots, now);
+    if (slots > begun) Make(key, place, slots - begun, now);
     given += slots;
   };
   if (!want.bytes.empty()) {
@@ -409,40 +423,6 @@ void PlacementCore::TakeBack(Time now) {
       GrantTo(key, 1, now);
       return;
     }
-  }
-}
-
-// ---- what an earlier life of this scheduler had granted ---------------------------------------------------------
-
-void PlacementCore::Expect(const GrantRecord& grant) {
-  if (EpochOf(grant.id) >= EpochOf(next_grant_) || grant.borrower == grant.lender) {  // no state of ours says so
-    changed_.push_back(grant.id);
-    return;
-  }
-  expected_[grant.id] = grant;
-  expected_at_[grant.borrower].insert(grant.id);
-  expected_at_[grant.lender].insert(grant.id);
-}
-
-void PlacementCore::Unexpect(std::uint64_t id) {
-  const auto found = expected_.find(id);
-  if (found == expected_.end()) return;
-  for (const std::string& pool : {found->second.borrower, found->second.lender}) {
-    const auto at = expected_at_.find(pool);
-    at->second.erase(id);
-    if (at->second.empty()) expected_at_.erase(at);
-  }
-  expected_.erase(found);
-  changed_.push_back(id);
-}
-
-void PlacementCore::UnexpectOthers(const std::string& pool, std::uint64_t incarnation) {
-  const auto at = expected_at_.find(pool);
-  if (at == expected_at_.end()) return;
-  for (const std::uint64_t id : std::vector(at->second.begin(), at->second.end())) {
-    const GrantRecord& grant = expected_.at(id);
-    const std::uint64_t life = grant.borrower == pool ? grant.borrower_incarnation : grant.lender_incarnation;
-    if (life != incarnation) Unexpect(id);
   }
 }
 

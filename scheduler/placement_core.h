@@ -10,6 +10,10 @@
 // free; in bulk: a job with a backlog gets its share at once. Where all is lent and a job has nothing, the richest job's youngest
 // grant is taken back. Amounts are exact, in thousandths.
 //
+// A borrower that returns a grant and keeps what stands for it (a parked relay) gets a credit: the next grant for it, in advance. A
+// credit holds no slots; it can be begun while they are free, without a question, and counts from the report that names it as held.
+// docs/decisions/0008, "Credits".
+//
 // Sans-IO: no clock, no thread, no hash order. One owner thread; not synchronised.
 #pragma once
 
@@ -74,7 +78,16 @@ struct PoolReport {
   std::uint64_t own_milli = 0;  // of its CPUs, what its own jobs use
   std::vector<LeaseWant> wants;
   std::vector<GrantInfo> held;
-  Resources own = {};  // of its custom resources, what its own jobs use
+  Resources own = {};                      // of its custom resources, what its own jobs use
+  std::vector<std::uint64_t> parked = {};  // grants that it has returned, and could go on by at once
+  std::vector<std::uint64_t> begun = {};   // of what it holds: by a credit, and no answer has said yet that it may
+};
+
+// The right to begin `grant` later, in the place of one that was returned.
+struct CreditInfo {
+  std::uint64_t parked = 0;
+  GrantInfo grant;
+  friend bool operator==(const CreditInfo&, const CreditInfo&) = default;
 };
 
 // Whether the pool, with nothing on it, has what one slot needs.
@@ -96,6 +109,7 @@ class PlacementCore {
     bool bug_own_slots_forgotten = false;
     bool bug_no_fairness = false;
     bool bug_lends_to_itself = false;
+    bool bug_credit_needs_no_room = false;
   };
 
   PlacementCore(const Limits& limits, std::uint64_t epoch) : limits_(limits), next_grant_((epoch << 40) + 1) {}
@@ -107,6 +121,8 @@ class PlacementCore {
   std::vector<GrantInfo> GrantsOf(const std::string& pool) const;
   // Grants on it whose borrower was lost: what it still runs by them is over. The latest, in the order of their end.
   std::vector<std::uint64_t> VoidedOn(const std::string& pool) const;
+  // What the pool may begin by itself, as far as the slots for it are free now.
+  std::vector<CreditInfo> CreditsOf(const std::string& pool) const;
   // Jobs of the pool that have wanted for a while what no pool of the cluster has, busy or not.
   std::vector<std::uint64_t> InfeasibleOf(const std::string& pool) const;
   void Tick(Time now);
@@ -143,7 +159,8 @@ class PlacementCore {
     Resources own, lent;
     std::vector<std::uint64_t> borrowed, lends;  // grants
     std::vector<std::uint64_t> voided;
-    std::vector<std::uint64_t> jobs;  // that want, as reported
+    std::vector<std::uint64_t> credits;  // of it as a borrower
+    std::vector<std::uint64_t> jobs;     // that want, as reported
     std::size_t bucket = 0;
     Place next = kNowhere, previous = kNowhere;  // in the bucket
   };
@@ -151,6 +168,10 @@ class PlacementCore {
     GrantInfo info;
     Place borrower = kNowhere, lender = kNowhere;
     Time since = 0;
+  };
+  struct Credit {
+    CreditInfo info;
+    Place borrower = kNowhere, lender = kNowhere;
   };
   struct Job {
     LeaseWant want;
@@ -169,7 +190,16 @@ class PlacementCore {
   void Serve(Time now);
   void GrantTo(const JobKey& key, std::uint32_t most, Time now);
   void Make(const JobKey& key, Place lender, std::uint32_t slots, Time now);
-  void Adopt(Place borrower, const GrantInfo& held);
+  void Enter(Grant grant);
+  Job& JobOf(Place borrower, std::uint64_t job);
+  void Adopt(Place borrower, const GrantInfo& held, bool begun);
+  void GiveCredits(Place borrower, const PoolReport& report, const std::vector<GrantInfo>& parked, Time now);
+  void BeginCredit(std::uint64_t credit, Time now);
+  std::uint32_t BeginCredits(const JobKey& key, Place lender, std::uint32_t most, Time now);
+  void EndCredit(std::uint64_t credit);
+  void EndCreditsOf(Place place);
+  void Void(Place lender, std::uint64_t grant);
+  bool HasRoom(const GrantInfo& grant, const Pool& lender) const;
   void End(std::uint64_t grant);
   void Drop(const std::string& pool, Time now);
   void Unexpect(std::uint64_t grant);
@@ -188,6 +218,7 @@ class PlacementCore {
   std::vector<Place> heads_ = std::vector<Place>(kBuckets, kNowhere);
   std::size_t highest_ = 0;  // no bucket above it has a pool
   std::map<std::uint64_t, Grant> grants_;
+  std::map<std::uint64_t, Credit> credits_;  // by the id of the grant to come
   std::map<JobKey, Job> jobs_;
   // Jobs that want more than they have: who has least comes first, then who has waited longest.
   using Claim = std::pair<std::pair<std::uint32_t, Time>, JobKey>;

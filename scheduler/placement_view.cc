@@ -174,6 +174,12 @@ void PlacementCore::Check() const {
     SHEAF_CHECK(claims_.contains(key) == (job.has < job.want.slots));
   }
   SHEAF_CHECK(waiting_.size() == claims_.size());
+  std::size_t credits = 0;
+  for (const Pool& pool : pools_) credits += pool.credits.size();
+  SHEAF_CHECK(credits == credits_.size());
+  for (const auto& [id, credit] : credits_)
+    SHEAF_CHECK(!grants_.contains(id) && pools_[credit.borrower].up && pools_[credit.lender].up &&
+                pools_[credit.lender].incarnation == credit.info.grant.lender_incarnation);
 }
 
 }  // namespace sheaf::scheduler

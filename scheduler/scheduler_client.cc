@@ -142,6 +142,8 @@ CallStatus SchedulerClient::Heartbeat(const HeartbeatArrived& request, std::chro
   for (const auto& [name, amount] : request.report.own) (*message.mutable_own_resources())[name] = amount;
   for (const LeaseWant& want : request.report.wants) *message.add_wants() = ToMessage(want);
   for (const GrantInfo& grant : request.report.held) *message.add_held() = ToMessage(grant);
+  message.mutable_parked()->Assign(request.report.parked.begin(), request.report.parked.end());
+  message.mutable_begun()->Assign(request.report.begun.begin(), request.report.begun.end());
   v1::HeartbeatReply reply;
   const CallStatus status = wire_->Run(deadline, true, [&](grpc::ClientContext* context) {
     return wire_->scheduler->Heartbeat(context, message, &reply);
@@ -154,6 +156,8 @@ CallStatus SchedulerClient::Heartbeat(const HeartbeatArrived& request, std::chro
   result->infeasible.assign(reply.infeasible().begin(), reply.infeasible().end());
   result->voided.assign(reply.voided().begin(), reply.voided().end());
   result->drain = reply.drain();
+  for (const v1::Credit& credit : reply.credits())
+    result->credits.push_back({credit.parked(), {FromMessage(credit.grant()), credit.grant().ticket()}});
   return status;
 }
 

@@ -41,6 +41,11 @@ struct HeartbeatResult {
   std::vector<Granted> grants;
   std::vector<std::uint64_t> infeasible, voided;
   bool drain = false;
+  struct Credit {
+    std::uint64_t parked = 0;
+    Granted granted;
+  };
+  std::vector<Credit> credits;
 };
 
 class SchedulerClient {

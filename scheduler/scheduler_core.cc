@@ -178,7 +178,8 @@ void SchedulerCore::On(const HeartbeatArrived& event, Time now) {
                                         placement_.GrantsOf(event.pool_id),
                                         placement_.InfeasibleOf(event.pool_id),
                                         placement_.VoidedOn(event.pool_id),
-                                        Drains(event.pool_id, event.incarnation)});
+                                        Drains(event.pool_id, event.incarnation),
+                                        placement_.CreditsOf(event.pool_id)});
       return;
     case NodeTable::Heard::kUnknown:
       actions_.push_back(ReplyHeartbeat{
@@ -305,6 +306,8 @@ std::string Describe(const Action& action) {
       std::string text = Reply("reply_heartbeat", a.token, a.verdict);
       for (const GrantInfo& grant : a.grants)
         text += " " + std::to_string(grant.id) + ":" + grant.lender + "x" + std::to_string(grant.slots);
+      for (const CreditInfo& credit : a.credits)
+        text += " " + std::to_string(credit.grant.id) + " for " + std::to_string(credit.parked);
       return text;
     }
     std::string operator()(const ReplyDrain& a) const { return Reply("reply_drain", a.token, a.verdict); }

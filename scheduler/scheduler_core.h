@@ -72,6 +72,7 @@ struct ReplyHeartbeat {
   std::vector<GrantInfo> grants;
   std::vector<std::uint64_t> infeasible, voided;
   bool drain = false;
+  std::vector<CreditInfo> credits = {};
 };
 struct ReplyLeave {
   std::uint64_t token = 0;

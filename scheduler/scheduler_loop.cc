@@ -132,7 +132,7 @@ void SchedulerLoop::Perform(const std::vector<Action>& actions) {
     std::visit(Overloaded{
                    [&](const ReplyRegister& a) { AnswerToken(a.token, {a.verdict, a.reason, {}, {}, {}, false}); },
                    [&](const ReplyHeartbeat& a) {
-                     AnswerToken(a.token, {a.verdict, a.reason, a.grants, a.infeasible, a.voided, a.drain});
+                     AnswerToken(a.token, {a.verdict, a.reason, a.grants, a.infeasible, a.voided, a.drain, a.credits});
                    },
                    [&](const ReplyDrain& a) { AnswerToken(a.token, {a.verdict, {}, {}, {}, {}, false}); },
                    [&](const ReplyLeave& a) { AnswerToken(a.token, {a.verdict, {}, {}, {}, {}, false}); },

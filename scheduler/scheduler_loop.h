@@ -31,6 +31,7 @@ class SchedulerLoop {
     std::vector<GrantInfo> grants;
     std::vector<std::uint64_t> infeasible, voided;
     bool drain = false;
+    std::vector<CreditInfo> credits = {};
   };
   using OnAnswer = std::function<void(const Answer&)>;
   using OnView = std::function<void(const ClusterView*)>;  // nullptr: no room, or stopping

@@ -72,6 +72,8 @@ class Door final : public v1::Scheduler::CallbackService {
     event.report.own = AmountsOf(request->own_resources());
     for (const v1::LeaseWant& want : request->wants()) event.report.wants.push_back(FromMessage(want));
     for (const v1::Grant& grant : request->held()) event.report.held.push_back(FromMessage(grant));
+    event.report.parked.assign(request->parked().begin(), request->parked().end());
+    event.report.begun.assign(request->begun().begin(), request->begun().end());
     const std::string pool = event.pool_id;
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     loop_->Ask(std::move(event), [this, reactor, reply, pool](const SchedulerLoop::Answer& answer) {
@@ -81,7 +83,13 @@ class Door final : public v1::Scheduler::CallbackService {
       for (const GrantInfo& grant : answer.grants) {
         v1::Grant* message = reply->add_grants();
         *message = ToMessage(grant);
-        message->set_ticket(TicketFor(grant, pool));
+        message->set_ticket(TicketFor(grant, pool, false));
+      }
+      for (const CreditInfo& credit : answer.credits) {
+        v1::Credit* message = reply->add_credits();
+        message->set_parked(credit.parked);
+        *message->mutable_grant() = ToMessage(credit.grant);
+        message->mutable_grant()->set_ticket(TicketFor(credit.grant, pool, true));
       }
       for (const std::uint64_t job : answer.infeasible) reply->add_infeasible(job);
       for (const std::uint64_t grant : answer.voided) reply->add_voided(grant);
@@ -110,7 +118,7 @@ class Door final : public v1::Scheduler::CallbackService {
     return reactor;
   }
 
-  std::string TicketFor(const GrantInfo& grant, const std::string& borrower) const {
+  std::string TicketFor(const GrantInfo& grant, const std::string& borrower, bool credit) const {
     const SchedulerCore::Config& config = loop_->config();
     Ticket ticket;
     ticket.cluster = config.cluster_id;
@@ -123,6 +131,7 @@ class Door final : public v1::Scheduler::CallbackService {
     ticket.slots = grant.slots;
     ticket.cpus_milli = grant.cpus_milli;
     ticket.expires = UnixSeconds() + kTicketSeconds;
+    ticket.credit = credit;
     return SignTicket(LenderKey(loop_->secret(), grant.lender, grant.lender_incarnation), ticket);
   }
 

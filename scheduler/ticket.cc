@@ -14,6 +14,7 @@ namespace sheaf::scheduler {
 namespace {
 
 constexpr std::size_t kTextMax = 2048;
+constexpr std::string_view kGrant = "sheaf1", kCredit = "sheaf1-credit";
 
 std::string Mac(std::string_view key, std::string_view text) {
   unsigned char mac[EVP_MAX_MD_SIZE];
@@ -31,9 +32,9 @@ std::string HexMac(std::string_view key, std::string_view text) {
 // Ids have no spaces: the scheduler has checked them.
 std::string Words(const Ticket& ticket) {
   std::ostringstream out;
-  out << "sheaf1 " << ticket.cluster << ' ' << ticket.epoch << ' ' << ticket.grant << ' ' << ticket.lender << ' '
-      << ticket.lender_incarnation << ' ' << ticket.borrower << ' ' << ticket.job << ' ' << ticket.slots << ' '
-      << ticket.cpus_milli << ' ' << ticket.expires;
+  out << (ticket.credit ? kCredit : kGrant) << ' ' << ticket.cluster << ' ' << ticket.epoch << ' ' << ticket.grant
+      << ' ' << ticket.lender << ' ' << ticket.lender_incarnation << ' ' << ticket.borrower << ' ' << ticket.job << ' '
+      << ticket.slots << ' ' << ticket.cpus_milli << ' ' << ticket.expires;
   return out.str();
 }
 
@@ -72,7 +73,8 @@ std::optional<Ticket> OpenTicket(std::string_view key, std::string_view text, st
   Ticket ticket;
   in >> version >> ticket.cluster >> ticket.epoch >> ticket.grant >> ticket.lender >> ticket.lender_incarnation >>
       ticket.borrower >> ticket.job >> ticket.slots >> ticket.cpus_milli >> ticket.expires;
-  if (!in || version != "sheaf1" || Words(ticket) != words) {
+  ticket.credit = version == kCredit;
+  if (!in || Words(ticket) != words) {
     *why = "its ticket is of another version";
     return std::nullopt;
   }

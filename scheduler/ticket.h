@@ -17,6 +17,7 @@ struct Ticket {
   std::uint64_t epoch = 0, grant = 0, lender_incarnation = 0, job = 0;
   std::uint32_t slots = 0, cpus_milli = 0;
   std::int64_t expires = 0;  // Unix time in seconds
+  bool credit = false;       // given in advance: good only while the lender has room
   friend bool operator==(const Ticket&, const Ticket&) = default;
 };
 

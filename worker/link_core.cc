@@ -72,7 +72,7 @@ void LinkCore::On(const RegisterAnswered& event, Time now) {
       cluster_id_ = event.cluster_id;
       epoch_ = event.epoch;
       if (event.heartbeat_interval > 0) config_.heartbeat_interval = event.heartbeat_interval;
-      if (event.lost_after > 0) config_.fence_after = event.lost_after * 3 / 4;
+      if (event.lost_after > 0) config_.fence_after = FenceAfter(event.lost_after);
       fence_at_ = now + config_.fence_after;
       if (config_.bug_sequence_starts_over) sequence_ = 0;
       state_ = State::kMember;

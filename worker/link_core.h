@@ -87,6 +87,9 @@ class LinkCore {
 
   explicit LinkCore(Config config);
 
+  // How long a pool may be without a word from a scheduler that gives it up after `lost_after`.
+  static constexpr Time FenceAfter(Time lost_after) { return lost_after * 3 / 4; }
+
   std::vector<Action> OnEvent(const Event& event, Time now);
   // When a Tick is due; kNever while a call is open.
   Time NextDeadline() const;

@@ -234,5 +234,15 @@ TEST(Ticket, SaysWhatWasSignedAndNothingElse) {
   EXPECT_EQ(why.find(key), std::string::npos);
 }
 
+TEST(Ticket, OfACreditIsNoTicketOfAGrant) {
+  Ticket ticket{"c", "far", "near", 3, 7, 9, 1, 2, 1000, 2'000'000'000};
+  const std::string plain = SignTicket("key", ticket);
+  ticket.credit = true;
+  std::string text = SignTicket("key", ticket), why;
+  EXPECT_EQ(OpenTicket("key", text, &why), ticket);
+  text.replace(0, text.find(' '), plain.substr(0, plain.find(' ')));
+  EXPECT_FALSE(OpenTicket("key", text, &why)) << "nor can it be made one";
+}
+
 }  // namespace
 }  // namespace sheaf::scheduler

@@ -8,17 +8,17 @@ namespace sheaf::cluster {
 bool World::IsOverlent(int i) const {
   std::uint32_t running = 0;
   for (const auto& [number, relay] : relays_)
-    if (relay.far == i && relay.far_alive && relay.near_alive && relay.far_life == pools_[i].life)
+    if (relay.far == i && relay.far_alive && relay.near_alive && !relay.released && relay.far_life == pools_[i].life)
       running += relay.grant.slots;
   return running > pools_[i].slots;
 }
 void World::CheckLender(int i) {
   if (!IsOverlent(i) || watched_.contains(i)) return;
-  watched_[i] = pools_[i].life;
+  const std::uint64_t watch = watched_[i] = order_;
   for (int k = 1; k <= 14; ++k) {
-    At(now_ + k * kSecond, [this, i, k] {
-      if (!watched_.contains(i)) return;
-      const bool same = watched_[i] == pools_[i].life && pools_[i].core && !pools_[i].stopped;
+    At(now_ + k * kSecond, [this, i, k, watch, life = pools_[i].life] {
+      if (const auto at = watched_.find(i); at == watched_.end() || at->second != watch) return;
+      const bool same = life == pools_[i].life && pools_[i].core && !pools_[i].stopped;
       if (!same || !IsOverlent(i)) return void(watched_.erase(i));
       if (k == 14 && now_ > kFaultsEnd + 14 * kSecond)
         Fault("p" + std::to_string(i) + " stays lent out beyond its slots");
@@ -41,7 +41,6 @@ void World::Look() {
 void World::CheckGrants(Scheduler* who) {
   std::map<std::string, std::uint64_t> lent;
   std::set<std::string> fresh;
-  std::uint64_t newest = who->newest;
   for (int i = 0; i < kPools; ++i) {
     const std::string id = "p" + std::to_string(i);
     for (const GrantInfo& grant : who->core->placement().GrantsOf(id)) {
@@ -51,12 +50,10 @@ void World::CheckGrants(Scheduler* who) {
       if (!lender || lender->standing != scheduler::Standing::kAlive ||
           lender->identity.incarnation != grant.lender_incarnation)
         Fault("a grant on a pool that is gone");
-      if (grant.id <= who->newest || grant.id >> 40 != who->core->config().epoch) continue;
+      if (grant.id >> 40 != who->core->config().epoch || !who->seen.insert(grant.id).second) continue;
       fresh.insert(grant.lender);
-      newest = std::max(newest, grant.id);
     }
   }
-  who->newest = newest;
   for (const std::string& lender : fresh) {
     const scheduler::Node* node = who->core->nodes().Find(lender);
     if (node && who->own[lender] + lent[lender] > node->load.slots * 1000)

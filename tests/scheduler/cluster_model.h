@@ -26,6 +26,9 @@ enum class Bug {
   kSequenceStartsOver,     // a pool that registers again counts its heartbeats anew: they are taken for late ones
   kAdmitsWhenFenced,       // a pool that is cut off begins something new for others
   kNeverFences,            // a pool that is cut off goes on with what it runs for others
+  kCreditNeedsNoRoom,      // placement: what was begun by a credit counts even where others have the slots by now
+  kCreditForEver,          // a credit is used long after the last word from the scheduler
+  kKeepsUnconfirmed,       // what was begun by a credit goes on although the scheduler says no
 };
 
 struct Outcome {

@@ -55,7 +55,13 @@ void World::Tell(int i) {
   }
   for (const std::uint64_t number : pool.held) {
     const Relay& relay = relays_.at(number);
-    if (!relay.leaving) report.held.push_back(relay.grant);
+    if (relay.leaving) continue;
+    if (relay.parked) {
+      report.parked.push_back(relay.grant.id);
+      continue;
+    }
+    report.held.push_back(relay.grant);
+    if (relay.unconfirmed) report.begun.push_back(relay.grant.id);
   }
   Feed(i, LinkCore::LoadChanged{load, report});
 }
@@ -94,6 +100,8 @@ void World::Feed(int i, const LinkCore::Event& event) {
     } else if (std::holds_alternative<LinkCore::Fence>(action) && bug_ != Bug::kNeverFences) {
       for (const auto& [number, relay] : Copy(relays_))
         if (relay.far == i && relay.far_life == pool.life) FarDies(number);
+      for (auto& [number, relay] : relays_)
+        if (relay.near == i && bug_ != Bug::kCreditForEver) relay.credit = {};
     }
   }
   pool.epoch = pool.core->epoch();

@@ -40,6 +40,7 @@ void World::StartScheduler() {
   config.placement.bug_own_slots_forgotten = bug_ == Bug::kOwnSlotsForgotten;
   config.placement.bug_no_fairness = bug_ == Bug::kNoFairness;
   config.placement.bug_lends_to_itself = bug_ == Bug::kLendsToItself;
+  config.placement.bug_credit_needs_no_room = bug_ == Bug::kCreditNeedsNoRoom;
   scheduler_ = std::make_unique<Scheduler>();
   scheduler_->life = ++lives_;
   std::vector<scheduler::PoolIdentity> known;
@@ -113,7 +114,7 @@ void World::Perform(Scheduler* who, const std::vector<scheduler::Action>& action
           LinkCore::RegisterAnswered{0, a->verdict, a->reason, "c", who->core->config().epoch, 500 * kMs, 2 * kSecond});
     } else if (const auto* b = std::get_if<scheduler::ReplyHeartbeat>(&action)) {
       Reply(who, b->token, LinkCore::HeartbeatAnswered{0, b->verdict, b->reason, who->core->config().epoch, b->grants},
-            b->voided);
+            b->voided, b->credits);
     }
   }
   if (who == scheduler_.get()) WakeScheduler();

@@ -1,6 +1,8 @@
 // A whole cluster in one thread: the real scheduler core with its placement, a real link core per pool, and a model of what
 // pools, relays and drivers do between them. Seeded time, network, disk and accidents.
 //
+// A job that pauses parks its relays and may go on by credits: docs/decisions/0008.
+//
 // Checked after every step: each result is delivered once; a ticket admits once, to the life of the lender and the epoch
 // that it names; a lender never runs more for others than it was told of; nobody lends to itself. Checked after the faults
 // have ended: every task of a living driver is done, jobs that want share, and once nobody wants anything nothing is lent,
@@ -50,14 +52,19 @@ class World {
   Outcome Run();
 
  private:
+  struct Question {  // that an answer is to
+    Time asked = 0;
+    std::set<std::uint64_t> held;
+  };
   struct Scheduler {
     std::uint64_t life = 0;
     std::unique_ptr<scheduler::SchedulerCore> core;
     std::map<std::uint64_t, std::pair<int, std::uint64_t>> asked;
     std::map<std::uint64_t, std::uint64_t> call_of;
+    std::map<std::uint64_t, Question> question_of;
     std::map<std::string, std::uint64_t> own;  // what the pools' own jobs use, as heard last
     std::map<std::string, Time> gone;
-    std::uint64_t newest = 0;  // grant
+    std::set<std::uint64_t> seen;  // grants
   };
   struct Relay {  // both halves and the stream between them; they end together, but not at the same time
     std::uint64_t number = 0;
@@ -65,6 +72,10 @@ class World {
     int near = 0, far = 0, driver = 0;
     std::uint64_t near_life = 0, far_life = 0;
     bool near_alive = true, far_alive = false, admitted = false, leaving = false, revoked = false;
+    bool parked = false, released = false;  // known to the borrower; and to the lender
+    bool unconfirmed = false, showing = false;
+    GrantInfo credit;  // id 0: none
+    Time credit_until = 0, parked_at = 0;
     std::set<int> away;  // tasks
   };
   struct Pool {
@@ -107,20 +118,23 @@ class World {
   void WakeScheduler();
   void Perform(Scheduler* who, const std::vector<scheduler::Action>& actions);
   template <class Answer>
-  void Reply(Scheduler* who, std::uint64_t token, Answer answer, std::vector<std::uint64_t> voided = {}) {
+  void Reply(Scheduler* who, std::uint64_t token, Answer answer, std::vector<std::uint64_t> voided = {},
+             std::vector<scheduler::CreditInfo> credits = {}) {
     const auto asked = who->asked.find(token);
     if (asked == who->asked.end()) return Fault("a token was answered twice");
     const auto [i, life] = asked->second;
     answer.call = who->call_of[token];
     who->asked.erase(asked);
-    Send(i, false, [this, i = i, life = life, answer, voided] {
+    const Question question = who->question_of[token];
+    Send(i, false, [this, i = i, life = life, answer, voided, credits, question] {
       if (pools_[i].life != life) return;
       Feed(i, answer);
       if constexpr (std::is_same_v<Answer, LinkCore::HeartbeatAnswered>) {
         if (answer.verdict != scheduler::Verdict::kOk || !pools_[i].core->member() ||
             answer.epoch != pools_[i].core->epoch())
           return;
-        TakeGrants(i, answer.grants);
+        TakeGrants(i, answer.grants, question.held);
+        TakeCredits(i, credits, question.asked);
         EndVoided(i, {voided.begin(), voided.end()});
       }
     });
@@ -133,16 +147,20 @@ class World {
   void Ask(int i, std::uint64_t call, Request request) {
     const std::uint64_t life = pools_[i].life;
     pools_[i].open[call] = now_;
-    Send(i, true, [this, i, life, call, request] {
+    Question question{now_, {}};
+    if constexpr (std::is_same_v<Request, scheduler::HeartbeatArrived>)
+      for (const GrantInfo& grant : request.report.held) question.held.insert(grant.id);
+    Send(i, true, [this, i, life, call, request, question] {
       Scheduler* who = leftover_ && Faulty() && Chance(20) ? leftover_.get() : scheduler_.get();
       const Time when = std::max(now_, who == scheduler_.get() ? scheduler_stopped_until_ : now_);
-      At(when, [this, i, life, call, request, target = who->life] {
+      At(when, [this, i, life, call, request, question, target = who->life] {
         Scheduler* still = Living(target);
         if (!still) return;
         Request copy = request;
         copy.token = ++tokens_;
         still->asked[copy.token] = {i, life};
         still->call_of[copy.token] = call;
+        still->question_of[copy.token] = question;
         const auto actions = still->core->OnEvent(copy, now_);
         if constexpr (std::is_same_v<Request, scheduler::HeartbeatArrived>) {
           const scheduler::Node* node = still->core->nodes().Find(copy.pool_id);
@@ -172,10 +190,24 @@ class World {
   void Wake(int i);
   void Feed(int i, const LinkCore::Event& event);
 
-  void TakeGrants(int i, const std::vector<GrantInfo>& grants);
+  void TakeGrants(int i, const std::vector<GrantInfo>& grants, const std::set<std::uint64_t>& reported);
 
   // The far half comes up, shows its ticket, and takes tasks.
   void Admit(std::uint64_t number);
+  bool TakesTicket(int lender, const GrantInfo& grant);
+  void Serve(std::uint64_t number);
+
+  // ---- cluster_credits.cc: relays that are parked, and go on
+
+  void Park(std::uint64_t number);
+  void TakeCredits(int i, const std::vector<scheduler::CreditInfo>& credits, Time asked);
+  bool RenewParked(int i, const GrantInfo& grant);
+  void ShowTicket(std::uint64_t number);
+  void GoOn(int d);
+  void ShowCredit(std::uint64_t number);
+  void AnswerCredit(std::uint64_t number, std::uint64_t credit);
+  bool HasRoomFor(int lender, const GrantInfo& grant) const;
+  void Burst(int d, std::uint64_t job);
 
   void Push(std::uint64_t number);
   void Done(std::uint64_t number, int t, int d, std::uint64_t job);
@@ -214,7 +246,7 @@ class World {
   std::map<std::uint64_t, Relay> relays_;
   std::set<std::tuple<int, std::uint64_t, std::uint64_t>> admitted_;
   std::map<int, Time> to_cut_, from_cut_;
-  std::map<int, std::uint64_t> watched_;
+  std::map<int, std::uint64_t> watched_;  // lenders with more to others than they have, and when that was seen first
   Time scheduler_stopped_until_ = 0, disk_full_until_ = 0, disk_busy_until_ = 0;
 };
 
