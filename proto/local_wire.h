@@ -45,6 +45,7 @@ enum class Kind : std::uint32_t {
   kRemake =
       26,  // PeerName, tail = u32...: of these away segments of a dead client we shall say what stands in for them
   kRemade = 27,  // Remade, tail = text if there is nothing
+  kBegun = 28,   // Begun, a parked near half: it goes on, by a credit that the other pool has taken
   // pool -> client
   kWelcome = 32,        // Welcome, fds: [page, control, slab 0, arena]
   kRefused = 33,        // Refused, tail = text: what was wrong and what to do
@@ -62,15 +63,16 @@ enum class Kind : std::uint32_t {
   kStatusReply = 45,    // Header, tail = JSON
   kDone = 46,           // Header
   kPark = 47,           // Header, to a near half: park, if nothing is away
-  kRenew = 48,          // Header, tail = ticket: to a parked near half: go on, by this grant
-  kHeirsAre = 49,       // PeerName, tail = HeirEntry...
-  kSettled = 50,        // PeerName: that dead client's objects have no heirs but those that were named
-  kSegmentAway = 52,    // SegmentName, tail = the offer: answers an open that does not wait
-  kWanted = 53,         // SegmentName: to a near half: somebody reads that away segment
-  kHasArrived = 54,     // Arrived, to the submitter
-  kShort = 56,          // Header: the store is full: give back what you keep for later
-  kAlone = 55,          // PeerName: nobody else looks at that dead client's memory: what it was lent may go
-  kNotice = 51,         // Header, tail = text: to a driver, for whoever runs it: it says it on its stderr
+  kRenew =
+      48,  // Header, tail = ticket: to a parked near half: go on, by this grant; or a credit, worker/relay/credit.h
+  kHeirsAre = 49,     // PeerName, tail = HeirEntry...
+  kSettled = 50,      // PeerName: that dead client's objects have no heirs but those that were named
+  kSegmentAway = 52,  // SegmentName, tail = the offer: answers an open that does not wait
+  kWanted = 53,       // SegmentName: to a near half: somebody reads that away segment
+  kHasArrived = 54,   // Arrived, to the submitter
+  kShort = 56,        // Header: the store is full: give back what you keep for later
+  kAlone = 55,        // PeerName: nobody else looks at that dead client's memory: what it was lent may go
+  kNotice = 51,       // Header, tail = text: to a driver, for whoever runs it: it says it on its stderr
   // pool -> supervisor, supervisor -> pool
   kSpawn =
       64,  // Spawn, tail = cwd \0 argv... \0 env... (count in the struct), fds: [executable, stdout, stderr, worker socket]
@@ -207,6 +209,10 @@ inline constexpr std::size_t kHeirEntriesMax = 3000;  // in one message
 struct Parked {
   Header header;
   std::uint64_t bytes;  // of the job that lie on the other machine
+};
+struct Begun {
+  Header header;
+  std::uint64_t grant;
 };
 struct Gone {
   Header header;

@@ -91,6 +91,7 @@ void PoolServer::Handle(Connection& connection, ClientMessage message, std::vect
                  [&](const BlockedMessage& body) { sense = Blocked(connection, body.blocked); },
                  [&](const ParkedMessage& body) { sense = Parked(connection, body.bytes); },
                  [&](const AsksMessage&) { sense = Asks(connection); },
+                 [&](const BegunMessage& body) { sense = Begun(connection, body.grant); },
                  [&](const ReleasedMessage&) { sense = Released(connection); },
                  [](const auto&) {},
              },

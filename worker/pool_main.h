@@ -29,12 +29,24 @@ class Neighbours {
     std::uint64_t epoch = 0;
     bool drain = false;   // hand over and end
     bool fenced = false;  // no word from the scheduler for too long: lend nothing any more
+    struct Credit {
+      std::uint64_t parked = 0;  // the grant that it follows
+      Granted next;
+    };
+    std::vector<Credit> credits;          // all that the pool has
+    std::int64_t credits_until = 0;       // by the machine's monotonic clock: then they are over, without another word
+    std::vector<std::uint64_t> reported;  // grants that the pool said it holds, in what this answers
+  };
+  struct Admitted {
+    scheduler::GrantInfo grant;
+    std::string borrower;
   };
   virtual ~Neighbours() = default;
   virtual int fd() const = 0;  // readable when there is news
   virtual std::optional<News> Take() = 0;
-  // Empty, or why the holder of the ticket is refused. Each ticket is good once.
-  virtual std::string Admit(const std::string& ticket, scheduler::GrantInfo* grant, std::string* borrower) = 0;
+  using HasRoom = std::function<bool(const scheduler::GrantInfo&)>;
+  // Empty, or why the holder of the ticket is refused. Each ticket is good once; a credit only if there is room, else it stays as it is.
+  virtual std::string Admit(const std::string& ticket, const HasRoom& has_room, Admitted* admitted) = 0;
   // Empty, or why the pool is without its cluster at the moment.
   virtual std::string Trouble() const = 0;
 };

@@ -235,6 +235,12 @@ std::optional<ClientMessage> ParseClientMessage(std::span<const std::byte> bytes
       if (fits) message.body = ParkedMessage{parked.bytes};
       break;
     }
+    case Kind::kBegun: {
+      wire::Begun begun;
+      fits = Read(bytes, false, &begun);
+      if (fits) message.body = BegunMessage{begun.grant};
+      break;
+    }
     case Kind::kAsks:
     case Kind::kReleased:
     case Kind::kAttached:

@@ -100,6 +100,9 @@ struct ParkedMessage {
   std::uint64_t bytes = 0;
 };
 struct AsksMessage {};
+struct BegunMessage {
+  std::uint64_t grant = 0;
+};
 struct ReleasedMessage {};
 struct StatusMessage {};
 struct StopMessage {};
@@ -110,7 +113,7 @@ struct ClientMessage {
   std::variant<AttachMessage, AttachedMessage, MakeSegmentMessage, SegmentMappedMessage, OpenSegmentMessage,
                DropSegmentMessage, WantMessage, ShapeMessage, ReturnWorkerMessage, BlockedMessage, GoneAckMessage,
                HeirsMessage, HeirsToldMessage, AwayMessage, NotFetchedMessage, ArrivedMessage, FetchMessage,
-               RemakeMessage, RemadeMessage, StartCallMessage, AdmitMessage, ParkedMessage, AsksMessage,
+               RemakeMessage, RemadeMessage, StartCallMessage, AdmitMessage, ParkedMessage, AsksMessage, BegunMessage,
                ReleasedMessage, StatusMessage, StopMessage, DetachMessage>
       body;
 };

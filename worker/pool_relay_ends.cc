@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "worker/pool_send.h"
+#include "worker/relay/credit.h"
 #include "worker/relay/relay_main.h"
 
 namespace sheaf {
@@ -25,6 +26,7 @@ void PoolServer::ParkRelay(const Relay& relay) {
 bool PoolServer::Parked(Connection& connection, std::uint64_t bytes_there) {
   return OfNearHalf(connection, [&](Relay& relay) {
     relay.parked_since = now_;
+    relay.credit_over = true;
     relay.bytes_there = bytes_there;
   });
 }
@@ -51,17 +53,24 @@ bool PoolServer::Released(Connection& connection) {
 
 // The same job at the same pool goes on where it was.
 bool PoolServer::RenewParked(const Neighbours::Granted& granted) {
-  const auto found = std::find_if(relays_.begin(), relays_.end(), [&](const auto& at) {
+  // First the one that has the same grant as a credit already, and may have begun it.
+  auto found = std::find_if(relays_.begin(), relays_.end(), [&](const auto& at) {
     const Relay& relay = at.second;
-    return relay.parked_since != INT64_MAX && !relay.leaving && relay.grant.job == granted.grant.job &&
-           relay.grant.lender == granted.grant.lender && relay.grant.cpus_milli == granted.grant.cpus_milli &&
-           relay.grant.lender_incarnation == granted.grant.lender_incarnation;
+    return relay.parked_since != INT64_MAX && !relay.leaving && relay.credit.id == granted.grant.id;
   });
+  const bool credited = found != relays_.end();
+  if (!credited)
+    found = std::find_if(relays_.begin(), relays_.end(), [&](const auto& at) {
+      const Relay& relay = at.second;
+      return relay.parked_since != INT64_MAX && !relay.leaving && relay.grant.job == granted.grant.job &&
+             relay.grant.lender == granted.grant.lender && relay.grant.cpus_milli == granted.grant.cpus_milli &&
+             relay.grant.lender_incarnation == granted.grant.lender_incarnation;
+    });
   if (found == relays_.end()) return false;
   Connection* to = ConnectionOf(found->second.client);
   const bool wanted =
       found->second.asks || leases_->Elsewhere({JobOfNumber(granted.grant.job), ShapeOfNumber(granted.grant.job)}) > 0;
-  if (!to || !wanted || stopping_) return false;
+  if (!to || !(wanted || credited) || stopping_) return false;
   auto node = relays_.extract(found);
   node.key() = granted.grant.id;
   Relay& relay = node.mapped();
@@ -72,6 +81,60 @@ bool PoolServer::RenewParked(const Neighbours::Granted& granted) {
   relays_.insert(std::move(node));
   Send(*to, Kind::kRenew, 0, wire::Bare{}, {}, granted.ticket);
   return true;
+}
+
+// To each parked near half the credit that it has now, anew with every word from the scheduler, or that it has none any more.
+// nullptr: there was no word for too long.
+void PoolServer::GiveCredits(const Neighbours::News* news) {
+  for (auto& [id, relay] : relays_) {
+    if (relay.parked_since == INT64_MAX || relay.leaving) continue;
+    Connection* to = ConnectionOf(relay.client);
+    if (!to) continue;
+    const Neighbours::News::Credit* given = nullptr;
+    for (std::size_t i = 0; news && i < news->credits.size(); ++i)
+      if (news->credits[i].parked == id) given = &news->credits[i];
+    if (given) {
+      relay.credit = given->next.grant;
+      relay.credit_over = false;
+      Send(*to, Kind::kRenew, 0, wire::Bare{}, {},
+           relay::CreditText({relay.credit.id, news->credits_until, given->next.ticket}));
+    } else if (!std::exchange(relay.credit_over, true)) {
+      Send(*to, Kind::kRenew, 0, wire::Bare{}, {}, relay::CreditText({}));
+    }
+  }
+}
+
+// The other pool has taken the credit. Whatever was decided here in the meantime: that is what runs there, and what is reported.
+bool PoolServer::Begun(Connection& connection, std::uint64_t credit) {
+  const auto spawn = spawns_.find(connection.spawn);
+  if (spawn == spawns_.end() || spawn->second.kind != Spawn::Kind::kNear) return false;
+  const auto found = relays_.find(spawn->second.grant);
+  // Its own already: it was granted in the meantime.
+  if (found == relays_.end() || found->second.leaving || found->first == credit) return true;
+  if (found->second.credit.id != credit || relays_.contains(credit)) {
+    LeaveRelay(found->second);
+    return true;
+  }
+  auto node = relays_.extract(found);
+  node.key() = credit;
+  Relay& relay = node.mapped();
+  relay.grant = relay.credit;
+  relay.parked_since = INT64_MAX;
+  relay.asks = false;
+  relay.unconfirmed = true;
+  spawn->second.grant = credit;
+  relays_.insert(std::move(node));
+  return true;
+}
+
+// By what runs here for others and what this machine's own jobs use.
+bool PoolServer::HasRoomFor(const scheduler::GrantInfo& grant) const {
+  std::uint64_t used = std::uint64_t{grant.slots} * grant.cpus_milli;
+  for (const auto& [number, spawn] : spawns_)
+    if (spawn.kind == Spawn::Kind::kFar && spawn.grant != 0) used += std::uint64_t{spawn.slots} * spawn.cpus_milli;
+  for (const auto& [id, job] : jobs_)
+    if (job.twin_of == 0) used += leases_->OccupiedMilli(id);
+  return used <= std::uint64_t{slots_} * 1000;
 }
 
 std::uint32_t PoolServer::AskedByParked(std::uint64_t number) const {

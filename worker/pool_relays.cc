@@ -159,6 +159,7 @@ void PoolServer::TakeNews() {
   const auto news = neighbours_->Take();
   if (!news) return;
   if (news->fenced) {
+    GiveCredits(nullptr);
     for (auto& [number, spawn] : spawns_)
       if (spawn.kind == Spawn::Kind::kFar) Kill(spawn);
     return;
@@ -169,8 +170,16 @@ void PoolServer::TakeNews() {
     valid.push_back(granted.grant.id);
     if (!relays_.contains(granted.grant.id) && !RenewParked(granted)) StartNear(granted);
   }
-  for (auto& [id, relay] : relays_)
-    if (relay.parked_since == INT64_MAX && std::find(valid.begin(), valid.end(), id) == valid.end()) LeaveRelay(relay);
+  for (auto& [id, relay] : relays_) {
+    if (relay.parked_since != INT64_MAX) continue;
+    const bool heard = std::find(news->reported.begin(), news->reported.end(), id) != news->reported.end();
+    if (std::find(valid.begin(), valid.end(), id) != valid.end()) {
+      relay.unconfirmed = false;
+    } else if (!relay.unconfirmed || heard) {  // else the scheduler does not know yet that it has begun
+      LeaveRelay(relay);
+    }
+  }
+  GiveCredits(&*news);
   // A borrower that the scheduler gave up: its slots are somebody else's now, even if it still reaches this machine.
   for (auto& [number, spawn] : spawns_) {
     const auto& voided = news->voided;
@@ -247,11 +256,13 @@ void PoolServer::Admit(Connection& connection, std::uint64_t request, const Admi
     Refuse(connection, request, wire::Refusal::kInvalid, "no relay is awaited on this connection");
     return Cut(connection, "it asks to be admitted and is no relay");
   }
-  scheduler::GrantInfo grant;
-  std::string borrower;
+  Neighbours::Admitted admitted;
+  const auto& [grant, borrower] = admitted;
   const std::size_t line = std::min(message.ticket.find('\n'), message.ticket.size());
   const std::string peer = message.ticket.substr(std::min(line + 1, message.ticket.size()));
-  std::string why = neighbours_->Admit(message.ticket.substr(0, line), &grant, &borrower);
+  std::string why = neighbours_->Admit(
+      message.ticket.substr(0, line), [this](const scheduler::GrantInfo& asked) { return HasRoomFor(asked); },
+      &admitted);
   if (why.empty() && !options_.pki_directory.empty() && peer != borrower) why = "its ticket is another pool's";
   if (why.empty() && (stopping_ || drain_until_ != INT64_MAX)) why = "this pool is stopping";
   if (!why.empty()) {
@@ -260,14 +271,15 @@ void PoolServer::Admit(Connection& connection, std::uint64_t request, const Admi
   }
   spawn->second.grant = grant.id;
   spawn->second.slots = grant.slots;
+  spawn->second.cpus_milli = grant.cpus_milli;
   spawn->second.parked_since = INT64_MAX;
+  Send(connection, Kind::kDone, request, wire::Bare{});  // first of all: somebody waits
   if (const auto job = jobs_.find(connection.client); job != jobs_.end()) {
     job->second.twin_of = grant.id;
     Tell(lease::JobLimited{connection.client, grant.slots});
   }
   std::fprintf(stderr, "sheaf pool: lends %u slots to a job of pool %s (grant %llu)\n", grant.slots, borrower.c_str(),
                static_cast<unsigned long long>(grant.id));
-  Send(connection, Kind::kDone, request, wire::Bare{});
 }
 
 // ---- what the scheduler hears -----------------------------------------------------------------------------------
@@ -306,8 +318,15 @@ scheduler::PoolReport PoolServer::Report() const {
       report.wants.push_back(std::move(want));
     }
   }
-  for (const auto& [id, relay] : relays_)
-    if (!relay.leaving && relay.parked_since == INT64_MAX) report.held.push_back(relay.grant);
+  for (const auto& [id, relay] : relays_) {
+    if (relay.leaving) continue;
+    if (relay.parked_since != INT64_MAX) {
+      report.parked.push_back(id);
+      continue;
+    }
+    report.held.push_back(relay.grant);
+    if (relay.unconfirmed) report.begun.push_back(id);
+  }
   return report;
 }
 

@@ -150,6 +150,7 @@ class PoolServer {
     enum class Kind { kWorker, kNear, kFar, kTransfers } kind = Kind::kWorker;
     std::uint64_t grant = 0;                  // relays
     std::uint32_t slots = ~std::uint32_t{0};  // far halves: of the grant
+    std::uint32_t cpus_milli = 0;             // of each
     Now parked_since = INT64_MAX;             // far halves: the grant went back, and another may come
     std::string refused;                      // why its attach was refused
   };
@@ -163,8 +164,11 @@ class PoolServer {
     std::uint32_t spawn = 0;
     ClientId client = 0;  // 0: it does not stand yet
     bool leaving = false;
-    Now parked_since = INT64_MAX;   // the grant went back; the process stays for the next one
-    bool asks = false;              // parked, and tasks wait in its lanes
+    Now parked_since = INT64_MAX;  // the grant went back; the process stays for the next one
+    bool asks = false;             // parked, and tasks wait in its lanes
+    scheduler::GrantInfo credit;   // the latest that its near half was given
+    bool credit_over = true;
+    bool unconfirmed = false;       // begun by a credit, and the scheduler has not answered to that yet
     std::uint64_t bytes_there = 0;  // of the job, on the other machine, when it was parked
   };
   struct FirstSet {
@@ -265,6 +269,9 @@ class PoolServer {
   bool OfNearHalf(const Connection& connection, const std::function<void(Relay&)>& f);
   bool Released(Connection& connection);
   bool RenewParked(const Neighbours::Granted& granted);
+  void GiveCredits(const Neighbours::News* news);
+  bool Begun(Connection& connection, std::uint64_t credit);
+  bool HasRoomFor(const scheduler::GrantInfo& grant) const;
   std::uint32_t AskedByParked(std::uint64_t number) const;
   void ParkIdleRelays(std::uint64_t number, Job* job);
   void RelayEnded(const Spawn& spawn, bool was_ready, int status);

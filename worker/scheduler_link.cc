@@ -20,6 +20,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kCallDeadline{2000};
 constexpr milliseconds kGoodbyeDeadline{500};
+constexpr std::size_t kUsedMax = 65'536;
 constexpr std::int64_t kHalfADay = 43'200;
 constexpr std::int64_t kRenewAgainNanos = 1'000'000'000;
 
@@ -102,8 +103,13 @@ std::optional<Neighbours::News> SchedulerLink::Take() {
   return std::exchange(news_, std::nullopt);
 }
 
-std::string SchedulerLink::Admit(const std::string& text, scheduler::GrantInfo* grant, std::string* borrower) {
-  constexpr std::size_t kUsedMax = 65'536;
+// Numbers grow: of those that are forgotten here none may come any more.
+void SchedulerLink::Remember(std::uint64_t grant) {
+  if (used_.size() >= kUsedMax && grant > *used_.begin()) used_.erase(used_.begin());
+  used_.insert(grant);
+}
+
+std::string SchedulerLink::Admit(const std::string& text, const HasRoom& has_room, Admitted* admitted) {
   std::lock_guard lock(mutex_);
   if (lender_key_.empty() || fenced_) return "this pool is not in a cluster at the moment";
   std::string why;
@@ -114,16 +120,15 @@ std::string SchedulerLink::Admit(const std::string& text, scheduler::GrantInfo* 
     return "its ticket is for another pool, or an earlier life of this one";
   if (ticket->epoch != epoch_) return "its ticket is of another epoch of the scheduler: ask for a new one";
   if (ticket->expires < UnixSeconds()) return "its ticket has expired";
-  // Numbers grow: of those that are forgotten here none may come any more.
-  if (used_.size() >= kUsedMax) {
-    if (ticket->grant < *used_.begin()) return "its ticket is too old";
-    used_.erase(used_.begin());
-  }
-  if (!used_.insert(ticket->grant).second) return "its ticket was used before";
-  grant->id = ticket->grant;
-  grant->slots = ticket->slots;
-  grant->cpus_milli = ticket->cpus_milli;
-  *borrower = ticket->borrower;
+  if (used_.size() >= kUsedMax && ticket->grant < *used_.begin()) return "its ticket is too old";
+  if (used_.contains(ticket->grant)) return "its ticket was used before";
+  admitted->grant.id = ticket->grant;
+  admitted->grant.slots = ticket->slots;
+  admitted->grant.cpus_milli = ticket->cpus_milli;
+  admitted->borrower = ticket->borrower;
+  // Nobody has looked since a credit was given: what is lent to others by now, or used here, comes first.
+  if (ticket->credit && !has_room(admitted->grant)) return "its slots are in use by now";
+  Remember(ticket->grant);
   return {};
 }
 
@@ -196,6 +201,25 @@ void SchedulerLink::Run() {
   }
 }
 
+// `asked`: when the question was sent. What an answer allows ends as early as a fence that begins there would: the scheduler
+// cannot have given this pool up before.
+Neighbours::News SchedulerLink::NewsIn(const scheduler::HeartbeatArrived& beat, scheduler::HeartbeatResult& result,
+                                       std::int64_t asked) const {
+  News news;
+  for (auto& [grant, ticket] : result.grants) news.grants.push_back({grant, std::move(ticket)});
+  for (auto& [parked, next] : result.credits)
+    news.credits.push_back({parked, {std::move(next.grant), std::move(next.ticket)}});
+  news.credits_until = asked + fence_after_;
+  for (const scheduler::GrantInfo& grant : beat.report.held) news.reported.push_back(grant.id);
+  for (const scheduler::LeaseWant& want : beat.report.wants)
+    if (std::find(result.infeasible.begin(), result.infeasible.end(), want.job) != result.infeasible.end())
+      news.infeasible.push_back(want);
+  news.voided = std::move(result.voided);
+  news.epoch = result.epoch;
+  news.drain = result.drain;
+  return news;
+}
+
 // Makes the calls that the actions ask for, one after the other, and returns what came of them.
 std::vector<LinkCore::Event> SchedulerLink::Carry(const std::vector<LinkCore::Action>& actions) {
   std::vector<LinkCore::Event> events;
@@ -222,6 +246,7 @@ std::vector<LinkCore::Event> SchedulerLink::Carry(const std::vector<LinkCore::Ac
                                                     LinkCore::Time{result.lost_after_ms} * 1'000'000});
         if (result.verdict == scheduler::Verdict::kOk) {
           std::lock_guard lock(mutex_);
+          fence_after_ = LinkCore::FenceAfter(LinkCore::Time{result.lost_after_ms} * 1'000'000);
           cluster_id_ = result.cluster_id;
           epoch_ = result.epoch;
           lender_key_ = result.lender_key;
@@ -232,6 +257,7 @@ std::vector<LinkCore::Event> SchedulerLink::Carry(const std::vector<LinkCore::Ac
       }
     } else if (const auto* beat = std::get_if<scheduler::HeartbeatArrived>(&action)) {
       scheduler::HeartbeatResult result;
+      const std::int64_t asked = NowNanos();
       const scheduler::CallStatus status = client_->Heartbeat(*beat, kCallDeadline, &result);
       if (status.ok()) {
         std::vector<scheduler::GrantInfo> grants;
@@ -239,15 +265,13 @@ std::vector<LinkCore::Event> SchedulerLink::Carry(const std::vector<LinkCore::Ac
         events.push_back(
             LinkCore::HeartbeatAnswered{beat->token, result.verdict, result.reason, result.epoch, std::move(grants)});
         if (result.verdict == scheduler::Verdict::kOk && result.epoch == beat->epoch) {
-          News news;
-          for (auto& granted : result.grants) news.grants.push_back({granted.grant, std::move(granted.ticket)});
-          for (const scheduler::LeaseWant& want : beat->report.wants)
-            if (std::find(result.infeasible.begin(), result.infeasible.end(), want.job) != result.infeasible.end())
-              news.infeasible.push_back(want);
-          news.voided = std::move(result.voided);
-          news.epoch = result.epoch;
-          news.drain = result.drain;
-          Tell(std::move(news));
+          {
+            // Those that were not shown yet never will be.
+            std::lock_guard lock(mutex_);
+            for (const std::uint64_t grant : result.voided)
+              if (!used_.contains(grant)) Remember(grant);
+          }
+          Tell(NewsIn(*beat, result, asked));
         }
       } else {
         events.push_back(LinkCore::CallFailed{beat->token, status.message,

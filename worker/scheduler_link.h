@@ -38,7 +38,7 @@ class SchedulerLink final : public Neighbours {
   // ---- for the pool's thread
   int fd() const override { return news_fd_.get(); }
   std::optional<News> Take() override;
-  std::string Admit(const std::string& ticket, scheduler::GrantInfo* grant, std::string* borrower) override;
+  std::string Admit(const std::string& ticket, const HasRoom& has_room, Admitted* admitted) override;
   std::string Trouble() const override;
 
   // Leaves the cluster (half a second at most) and ends the thread. Call once, from one thread.
@@ -47,6 +47,8 @@ class SchedulerLink final : public Neighbours {
  private:
   void Run();
   void Tell(News news);
+  void Remember(std::uint64_t grant);
+  News NewsIn(const scheduler::HeartbeatArrived& beat, scheduler::HeartbeatResult& result, std::int64_t asked) const;
   std::vector<LinkCore::Event> Carry(const std::vector<LinkCore::Action>& actions);
 
   const std::string version_;
@@ -68,7 +70,8 @@ class SchedulerLink final : public Neighbours {
   std::string pool_id_, cluster_id_, lender_key_, trouble_;
   std::uint64_t incarnation_ = 0, epoch_ = 0;
   bool fenced_ = true;
-  std::set<std::uint64_t> used_;  // grants whose tickets were shown
+  std::set<std::uint64_t> used_;  // grants whose tickets were shown, or whose borrower was lost
+  std::int64_t fence_after_ = 0;  // the link's thread only
   std::thread thread_;
 };
 

@@ -298,6 +298,29 @@ TEST_F(ClusterTest, FindsItsProcessesThereAgainAfterAPause) {
   EXPECT_EQ(Remote<Pid>().Get(), before);
 }
 
+// The scheduler has answered before the question: it may take its time for the next one.
+TEST_F(ClusterTest, GoesOnByACreditWhileTheSchedulerIsSilent) {
+  const int before = Remote<Pid>().Get();
+  poll(nullptr, 0, 1600);
+  kill(cluster_.SchedulerPid(), SIGSTOP);
+  const auto ref = Remote<Pid>();
+  int after = 0;
+  EXPECT_NO_THROW(after = ref.Get(std::chrono::seconds(1)));
+  kill(cluster_.SchedulerPid(), SIGCONT);
+  EXPECT_EQ(after, before);
+  EXPECT_EQ(Remote<Pid>().Get(), before) << "and the scheduler agrees";
+}
+
+TEST_F(ClusterTest, GetsMoreThanItsCreditForABurst) {
+  Remote<Pid>().Get();
+  poll(nullptr, 0, 1600);
+  std::vector<ObjectRef<int>> refs;
+  for (int i = 0; i < 200; ++i) refs.push_back(Remote<SlowPid>());
+  std::set<int> pids;
+  for (const auto& ref : refs) pids.insert(ref.Get());
+  EXPECT_GT(pids.size(), 1u);
+}
+
 TEST_F(ClusterTest, GoesOnAfterItsParkedRelaysWereKilled) {
   const int before = Remote<Pid>().Get();
   poll(nullptr, 0, 1600);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "base/barrier.h"
 #include "base/clock.h"
@@ -24,6 +25,7 @@ using runtime::Submitter;
 
 namespace {
 
+constexpr std::int64_t kColdMomentNanos = 400'000;  // the workers sleep, and so does everybody else here
 constexpr std::int64_t kMomentNanos = 30'000, kAwaitNanos = 150'000, kSpinNanos = 20'000, kSleepNanos = 50'000'000,
                        kWorkSleepNanos = 5'000'000, kForeignSleepNanos = 1'000'000;
 
@@ -199,6 +201,10 @@ bool FarHalf::TakeRenew(const Head& head) {
   ticket += "\n" + peer_;
   const auto answer = context_.socket().Call(wire::Bare{}, wire::Kind::kAdmit, std::as_bytes(std::span(ticket)));
   if (!answer || answer->kind() != wire::Kind::kDone) {
+    if (answer && head.number != 0) {  // no harm done: nothing came along with a credit
+      Answer(Kind::kStays, head.number);
+      return true;
+    }
     const std::string why = answer ? answer->Tail<wire::Refused>() : "the pool is gone";
     Outgoing out;
     out.Begin(Kind::kRefused, 0);
@@ -208,7 +214,8 @@ bool FarHalf::TakeRenew(const Head& head) {
     End("it was refused another grant: " + why);
   }
   parked_ = false;
-  Answer(Kind::kRenewed, 0);
+  cold_ = true;
+  Answer(Kind::kRenewed, head.number);
   return true;
 }
 
@@ -254,16 +261,17 @@ void FarHalf::ReadLoop() {
         End("a frame out of its turn");
     }
     if (!ok) End("");
-    if (!stream_.HasMore()) ServeForAMoment();
-    if (head.kind == Kind::kPush) stream_.AwaitForAMoment(kAwaitNanos);
+    if (!stream_.HasMore())
+      ServeForAMoment(head.kind == Kind::kPush && std::exchange(cold_, false) ? kColdMomentNanos : kMomentNanos);
+    if (head.kind == Kind::kPush || head.kind == Kind::kRenew) stream_.AwaitForAMoment(kAwaitNanos);
   }
 }
 
 // A short task is done before another thread would be awake. What is not, is left to Run's.
-void FarHalf::ServeForAMoment() {
+void FarHalf::ServeForAMoment(std::int64_t nanos) {
   Submitter& submitter = context_.submitter();
   if (std::unique_lock send(send_, std::try_to_lock); send) {
-    const std::int64_t until = NowNanos() + kMomentNanos;
+    const std::int64_t until = NowNanos() + nanos;
     for (std::uint64_t outstanding = 1; outstanding > 0 && NowNanos() < until && !stream_.Readable();) {
       {
         Submitter::Lock lock(submitter);

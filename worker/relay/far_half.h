@@ -48,13 +48,14 @@ class FarHalf {
   void EndIfPoolIsGone(std::string_view error);
   bool SendResult(Name name, std::uint64_t took_nanos, Offers* offers);
   std::uint32_t SendReady();  // send_ held
-  void ServeForAMoment();
+  void ServeForAMoment(std::int64_t nanos);
 
   runtime::Context& context_;
   Stream& stream_;
   const std::string peer_, needs_;
   TwinPlace& place_;
   bool parked_ = false;  // the reader's: without a grant, nothing is submitted
+  bool cold_ = false;    // the reader's: it goes on, and no task has come yet
   Names names_;
   std::mutex send_;
   Offers offers_;

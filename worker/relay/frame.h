@@ -20,8 +20,9 @@
 //   kForgotten  far   the same                          nothing that follows names them
 //   kOutput     far   u32 stream, text                  what the workers wrote: whole lines
 //   kPark       near                                    its grant went back: no task follows
-//   kRenew      near  ticket                            of another grant, for the same job
-//   kRenewed    far                                     go on
+//   kRenew n    near  ticket                            of another grant, for the same job; n: that grant, if it is a credit
+//   kRenewed n  far                                     go on
+//   kStays n    far                                     not by that credit: it stays parked
 //   kWaiting n  far                                     so many of the tasks that run there wait inside Get
 //   kPing       both                                    alive
 //   kFetched n  both                                    what the value of n offered is there: it need not stay
@@ -37,7 +38,7 @@
 namespace sheaf::relay {
 
 inline constexpr std::uint32_t kMagic = 0x31524853;  // "SHR1"
-inline constexpr std::uint32_t kVersion = 2;
+inline constexpr std::uint32_t kVersion = 3;
 
 enum class Kind : std::uint32_t {
   kHello = 1,
@@ -62,6 +63,7 @@ enum class Kind : std::uint32_t {
   kAskParts = 20,
   kParts = 21,
   kLimits = 22,
+  kStays = 23,
 };
 
 struct Head {
@@ -188,6 +190,7 @@ inline std::string CheckHead(const Head& head, bool near) {
       least = 1, most = kTicketMax;
       break;
     case Kind::kRenewed:
+    case Kind::kStays:
     case Kind::kWaiting:
     case Kind::kNeed:
     case Kind::kAskParts:

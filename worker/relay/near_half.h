@@ -21,6 +21,7 @@
 
 #include "worker/executor.h"
 #include "worker/relay/away_values.h"
+#include "worker/relay/credit.h"
 #include "worker/relay/form.h"
 #include "worker/relay/greeting.h"
 #include "worker/relay/names.h"
@@ -82,6 +83,9 @@ class NearHalf final : public worker::Executor {
   bool MayForward();
   bool HasRoom(std::uint32_t function) const;  // turn_ held
   void ParkIfIdle();
+  void AskOrBegin();
+  bool CreditTaken(std::uint64_t credit);
+  void CreditRefused(std::uint64_t credit);
   void Wake();
   void SendAgain();
   void Answer(Kind kind, Name name);
@@ -113,7 +117,12 @@ class NearHalf final : public worker::Executor {
   std::unordered_set<Name> unsent_names_;
   std::int64_t swept_ = 0;
   std::atomic<bool> park_asked_{false}, parked_{false};  // parked: without a grant, claims nothing
-  bool asked_ = false;                                   // told the pool that tasks wait
+  bool asked_ = false;                                   // told the pool that tasks wait, or the other half
+  std::mutex parking_;                                   // the next three
+  Credit credit_;                                        // to go on by, without a question
+  std::uint64_t shown_ = 0;                              // a credit that the other half has not answered yet
+  std::string ticket_;                                   // came in the meantime
+  std::atomic<std::uint64_t> begun_{0};                  // by this credit; the pool is still to be told
   std::mutex reading_;                                   // whoever reads the stream
   // While few tasks are away the executor's loop reads itself: it is awake, and the reader would have to wake up.
   std::atomic<std::uint32_t> loop_reads_{0};

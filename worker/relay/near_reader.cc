@@ -28,6 +28,7 @@ constexpr auto kStuck = std::chrono::milliseconds(5);
 
 std::uint32_t NearHalf::Arrived() {
   std::uint32_t read = 0;
+  const std::uint64_t begun = begun_.exchange(0, std::memory_order_acquire);
   if (loop_reads_.load(std::memory_order_relaxed)) {
     const std::unique_lock lock(reading_, std::try_to_lock);
     for (; lock && stream_.Readable(); ++read) ReadFrame();
@@ -38,6 +39,11 @@ std::uint32_t NearHalf::Arrived() {
   if (park_asked_.load(std::memory_order_acquire)) ParkIfIdle();
   Housekeeping(NowNanos());
   if (!out_.empty() && !out_.Flush(stream_)) End("it cannot be written to");
+  if (begun != 0) {  // behind the tasks, which it was read in front of
+    wire::Begun message{};
+    message.grant = begun;
+    context_.socket().Send(message, wire::Kind::kBegun);
+  }
   return read;
 }
 
@@ -285,7 +291,11 @@ void NearHalf::ReadFrame() {
       if (!stream_.Read(text.data(), text.size())) text = "it refused";
       End(text);
     }
-    case Kind::kRenewed:  // tasks went along with the ticket
+    case Kind::kRenewed:  // without a credit tasks went along with the ticket
+      if (!CreditTaken(head.number)) End("it answered a credit that it was not shown");
+      break;
+    case Kind::kStays:
+      CreditRefused(head.number);
       break;
     case Kind::kWaiting: {
       bool wake = false;
