@@ -215,6 +215,18 @@ TEST_F(AwayTest, WhatMayNotRunAgainComesAtOnce) {
   EXPECT_EQ(Runs(), 1);
 }
 
+TEST_F(AwayTest, AMachineThatIsDrainedGivesBackWhatLiesThere) {
+  StartFar("far-a");
+  Start();
+  std::vector<ObjectRef<Numbers>> made;
+  for (std::uint64_t i = 0; i < 4; ++i) made.push_back(Remote<FillAndLog>(Log(), std::size_t{8}, i));
+  for (const auto& ref : made) ASSERT_TRUE(IsReadySoon(ref));
+  sheaf::cli::Child drain({std::getenv("SHEAF_BIN"), "drain", "far-a", "--address", cluster_.address()}, {});
+  EXPECT_EQ(drain.Wait(), 0) << drain.Errors();
+  for (std::uint64_t i = 0; i < 4; ++i) EXPECT_EQ(Sum(made[i].Get(kSoon)), SumOf(8, i));
+  EXPECT_EQ(Runs(), 4);
+}
+
 TEST_F(AwayTest, AReadForWhichThereIsNoMemorySaysSoAndLaterFindsIt) {
   StartFar("far-a");
   Start("64MiB");
