@@ -7,6 +7,7 @@
 namespace sheaf::store {
 
 PeerTable::~PeerTable() {
+  if (leave_mapped_) return;
   for (auto& entry : peers_) Destroy(entry.exchange(nullptr));
 }
 

@@ -64,6 +64,8 @@ class PeerTable {
   using Open = std::function<Mapping(std::uint32_t client, std::uint32_t segment)>;
   explicit PeerTable(Open open) : open_(std::move(open)) {}
   ~PeerTable();
+  // What is mapped stays so when the table ends, for handles that live longer.
+  void LeaveMapped() { leave_mapped_ = true; }
 
   // The peer, or nullptr if nothing of it was mapped yet. Checks the incarnation.
   Peer* Find(std::uint32_t client) const {
@@ -106,6 +108,7 @@ class PeerTable {
   std::byte* OpenSegment(Peer& peer, std::uint32_t segment);
 
   Open open_;
+  bool leave_mapped_ = false;
   std::mutex mutex_;
   std::array<std::atomic<Peer*>, limits::kClientsMax> peers_{};
   std::atomic<std::uint32_t> high_{0};

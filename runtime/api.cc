@@ -11,6 +11,12 @@
 #include "sheaf/error.h"
 
 namespace sheaf::runtime {
+
+void RequireThisLife(const Root& root, std::uint16_t life) {
+  if (root.life != life)
+    throw Error("this ref is from before Shutdown(), and its object has ended with the pool of that time");
+}
+
 namespace {
 
 std::atomic<Context*> current{nullptr};
@@ -40,7 +46,8 @@ using runtime::Submitter;
 
 void FreeRoot(Root* root) noexcept {
   Context* context = CurrentContext();
-  if (!context) return;  // after Shutdown refs are inert
+  // Refs from before a Shutdown are inert. What they kept has ended with their pool; their roots are left as they are.
+  if (!context || root->life != context->life) return;
   Submitter::Lock lock(context->submitter());
   context->submitter().FreeLocked(root);
 }
@@ -54,7 +61,9 @@ std::byte* Encoder::NewBlock(std::uint64_t size) {
 
 void Encoder::AddRef(const RefCore& ref) {
   if (!ref.pin) throw Error("an empty ObjectRef cannot be sent; get refs from Put or Remote");
-  const ObjectId id = runtime::IdOf(RequireContext(), *ref.pin.get());
+  Context& context = RequireContext();
+  runtime::RequireThisLife(*ref.pin.get(), context.life);
+  const ObjectId id = runtime::IdOf(context, *ref.pin.get());
   const std::uint32_t words[4] = {id.client, id.slot, id.generation, ref.element};
   Mark(kMarkRef);
   Raw(words, sizeof words);

@@ -23,6 +23,13 @@ namespace {
 
 constexpr std::int64_t kKeepWantNanos = 5'000'000'000;  // idle this long, a client no longer claims workers
 
+// Never 0, which is nobody's.
+std::uint16_t NextLife() {
+  const auto next = static_cast<std::uint16_t>(detail::this_life.load() % 0xffff + 1);
+  detail::this_life.store(next);
+  return next;
+}
+
 }  // namespace
 
 struct Context::Attached {
@@ -90,7 +97,8 @@ std::unique_ptr<Context> Context::Attach(UniqueFd fd, wire::Role role, std::uint
 }
 
 Context::Context(Attached&& attached)
-    : client(attached.welcome.client),
+    : life(NextLife()),
+      client(attached.welcome.client),
       slots(attached.welcome.slots),
       cores(attached.welcome.cores),
       budget_bytes(attached.welcome.budget_bytes),
@@ -119,6 +127,7 @@ Context::Context(Attached&& attached)
   peers_->AddSlab(*self, 0, slab.base);
   peers_->Add(*self, arena.segment, std::move(attached.arena));
   Submitter::Parts parts;
+  parts.life = life;
   parts.client = client;
   parts.slots = slots;
   parts.control = control_;
@@ -146,6 +155,16 @@ Context::~Context() {
   stop_.store(true, std::memory_order_release);
   submitter_->Bell(store::IndexOf(client));
   if (helper_.joinable()) helper_.join();
+  if (IsLookedAt()) peers_->LeaveMapped();
+}
+
+// Whether a handle that the user still has may point into memory that is mapped here.
+bool Context::IsLookedAt() {
+  Submitter::Lock lock(*submitter_);
+  std::int64_t uses = 0;
+  peers_->ForEach([&](const store::Peer& peer) { uses += peer.uses.load(std::memory_order_acquire); });
+  uses -= static_cast<std::int64_t>(submitter_->pairs().size());  // they are no handles
+  return uses > 0 || submitter_->slots().live() > 0 || heap_->live_bytes() > 0;
 }
 
 void Context::Start() {

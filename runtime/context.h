@@ -62,6 +62,7 @@ class Context {
   void SetRunner(TaskRunner* runner) { runner_.store(runner, std::memory_order_release); }
   TaskRunner* runner() const { return runner_.load(std::memory_order_acquire); }
 
+  const std::uint16_t life;  // detail::Root::life of what is made under it
   const std::uint32_t client;
   const std::uint32_t slots, cores;
   const std::uint64_t budget_bytes;  // of the pool's store
@@ -122,6 +123,7 @@ class Context {
   std::optional<Message> AwaitSegment(std::uint64_t request);
   void RunHelper();
   void Handle(Message message);
+  bool IsLookedAt();
   void HandlePair(Message& message, bool out);
   void HandleRefused(const Message& message);
   void WhenUnobserved(std::function<void()> f);

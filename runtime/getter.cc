@@ -199,7 +199,7 @@ detail::Stored MakeStored(Context& context, std::uint32_t flags, const std::byte
 detail::Stored FetchObject(Context& context, const RefCore& ref, Duration timeout) {
   if (!ref.pin) throw Error("Get on an empty ObjectRef; get refs from Put or Remote");
   Root* root = ref.pin.get();
-  if (root->kind == kObjectRoot) {
+  if (IsOwnObject(*root, context.life)) {
     auto* object = static_cast<ObjectRoot*>(root);
     const store::HomeSlot& home = context.submitter().HomeOf(*object);
     HomeWord word = HomeWord::Unpack(home.word.load(std::memory_order_acquire));
@@ -219,6 +219,7 @@ detail::Stored FetchObject(Context& context, const RefCore& ref, Duration timeou
     }
     return MakeStored(context, word.flags, home.payload, home.size, ref.pin, ref.element);
   }
+  RequireThisLife(*root, context.life);
   if (root->kind != kForeignRoot) throw Error("this ref names no object");
   auto* foreign = static_cast<ForeignRoot*>(root);
   const Probed probed = WaitForeign(context, foreign, timeout);
@@ -229,6 +230,7 @@ detail::Stored FetchObject(Context& context, const RefCore& ref, Duration timeou
 bool ObjectIsReady(Context& context, const RefCore& ref) {
   if (!ref.pin) throw Error("an empty ObjectRef is never ready");
   Root* root = ref.pin.get();
+  RequireThisLife(*root, context.life);
   if (root->kind == kObjectRoot) {
     auto* object = static_cast<ObjectRoot*>(root);
     if (ValueIsHome(context.submitter(), *object)) return true;

@@ -28,6 +28,7 @@ std::shared_ptr<ReadyQueue> MakeReadyQueue() { return std::make_shared<ReadyQueu
 void AddToQueue(const std::shared_ptr<ReadyQueue>& queue, const RefCore& ref, std::size_t token) {
   runtime::Context& context = runtime::RequireContext();
   if (!ref.pin) throw Error("an empty ObjectRef was added to Completions");
+  runtime::RequireThisLife(*ref.pin.get(), context.life);
   if (ref.pin.get()->kind != runtime::kObjectRoot) {
     queue->foreign.emplace_back(ref, token);
     return;
@@ -124,6 +125,7 @@ bool NextReady(ReadyQueue& queue, std::size_t* token, Duration timeout) {
 void CallWhenReady(const RefCore& ref, std::function<void()> f) {
   runtime::Context& context = runtime::RequireContext();
   if (!ref.pin) throw Error("OnReady on an empty ObjectRef");
+  runtime::RequireThisLife(*ref.pin.get(), context.life);
   if (ref.pin.get()->kind == runtime::kObjectRoot) {
     context.submitter().AddHook(static_cast<runtime::ObjectRoot*>(ref.pin.get()), std::move(f));
     return;

@@ -25,7 +25,7 @@ using detail::Pin;
 using detail::RefCore;
 using detail::Root;
 
-enum RootKind : std::uint32_t { kObjectRoot = 1, kForeignRoot = 2, kBlockRoot = 3, kIncomingRoot = 4 };
+enum RootKind : std::uint16_t { kObjectRoot = 1, kForeignRoot = 2, kBlockRoot = 3, kIncomingRoot = 4 };
 
 //          Submit                Push                       Consume
 //   kFree ------> kBacklog --------------> kPushed ------------------------> kReady -> kFree (last pin gone)
@@ -70,6 +70,13 @@ static_assert(sizeof(ObjectRoot) <= 32, "a queued task is 192 + 32 bytes");
 
 // A value of another client that was found in a completion slot, copied before the slot moves on.
 using PayloadCopy = std::array<std::uint64_t, limits::kPayloadInline / 8>;
+
+// Throws Error for what was made before a Shutdown.
+void RequireThisLife(const Root& root, std::uint16_t life);
+// Of the Init with that number. One branch for both: every Get asks.
+inline bool IsOwnObject(const Root& root, std::uint16_t life) {
+  return ((root.kind ^ kObjectRoot) | (root.life ^ life)) == 0;
+}
 
 struct ForeignRoot : Root {
   ObjectId id;

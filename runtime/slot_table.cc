@@ -11,7 +11,8 @@ void SlotTable::AddSlab(const store::OwnSegment& segment) {
   SHEAF_CHECK(index < limits::kSlabsMax && segment.bytes >= store::SlabBytes(index));
   Slab slab;
   slab.slots = reinterpret_cast<store::Slot*>(segment.base);
-  // Zero pages come from the kernel as they are touched: an unused slab costs nothing. All-zero is a free root.
+  // Zero pages come from the kernel as they are touched: an unused slab costs nothing. All-zero is a free root. Never
+  // unmapped: a ref may outlive Shutdown, and counts itself down here. An Init costs a process what it has used of this.
   const std::size_t bytes = limits::SlabSlots(index) * sizeof(ObjectRoot);
   void* roots = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   SHEAF_CHECK(roots != MAP_FAILED);
@@ -46,6 +47,7 @@ ObjectRoot* SlotTable::Allocate() {
       count = count_.load(std::memory_order_relaxed);
     }
     slot = (count - 1) << 16 | slabs_[count - 1].used++;
+    RootOf(slot)->life = detail::this_life.load(std::memory_order_relaxed);
   }
   ObjectRoot* root = RootOf(slot);
   SHEAF_CHECK(root->phase == Phase::kFree);

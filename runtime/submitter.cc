@@ -147,8 +147,10 @@ std::uint32_t Submitter::ShapeForLocked(std::string_view needs) {
 RefCore Submitter::Submit(std::uint32_t function, std::uint64_t digest, detail::Encoder& arguments,
                           const detail::SubmitOptions& options) {
   if (arguments.dependencies().size() > 0xffff) throw Error("a task takes at most 65535 refs");
-  for (const auto& dependency : arguments.dependencies())
+  for (const auto& dependency : arguments.dependencies()) {
     if (!dependency.ref.pin) throw Error("an empty ObjectRef was passed to a task; get refs from Put or Remote");
+    RequireThisLife(*dependency.ref.pin.get(), parts_.life);
+  }
   Pin ref;
   Lock lock(*this);
   const std::uint32_t shape = options.needs.empty() ? 0 : ShapeForLocked(options.needs);

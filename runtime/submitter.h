@@ -102,6 +102,7 @@ struct Remembered {
 class Submitter {
  public:
   struct Parts {
+    std::uint16_t life = 0;
     std::uint32_t client = 0;
     std::uint32_t slots = 1;  // of the pool
     store::ControlHeader* control = nullptr;

@@ -34,6 +34,11 @@ void WriteHead(Encoder& to, std::uint8_t kind, std::uint64_t count) {
 
 }  // namespace
 
+void Encoder::CopyBlock(const Block& block) {
+  std::byte* to = NewBlock(block.size);
+  if (block.size) std::memcpy(to, block.data, block.size);
+}
+
 void Encoder::Grow(std::size_t need) {
   const std::size_t capacity = std::max(need, 2 * capacity_);
   std::byte* grown = nullptr;

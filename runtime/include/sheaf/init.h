@@ -16,7 +16,8 @@ inline void Init() {
   int argc = 0;
   detail::Init(&argc, nullptr);
 }
-// Leaves the pool. Called at exit too. Refs that are still held become inert.
+// Leaves the pool. Called at exit too. Refs that are still held become inert: using one is an Error, also after another
+// Init. Arrays that are still held stay readable. Inside a task it does nothing: the driver calls it.
 inline void Shutdown() noexcept { detail::Shutdown(); }
 
 }  // namespace sheaf

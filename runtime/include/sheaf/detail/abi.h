@@ -43,11 +43,16 @@ struct ObjectId {
   friend bool operator==(const ObjectId&, const ObjectId&) = default;
 };
 
+// Counts the times that this process has joined a pool. It comes round after 65535 of them.
+inline std::atomic<std::uint16_t> this_life{0};
+
 // The counted, process-local entry for something this process keeps alive: an object, a block of memory, or the
 // arguments of the task being run. Made and freed by the runtime only; never lies in shared memory.
 struct Root {
   std::atomic<std::uint32_t> refs{0};
-  std::uint32_t kind = 0;
+  std::uint16_t kind = 0;
+  // Under which Init it was made: slots and segments of a later one have the same numbers and other contents.
+  std::uint16_t life = this_life.load(std::memory_order_relaxed);
 };
 void FreeRoot(Root* root) noexcept;  // called when the last Pin is gone
 
@@ -122,8 +127,9 @@ class Encoder {
   void Align(std::size_t alignment) {
     while (size_ % alignment) *Extend(1) = std::byte{0};
   }
-  // Appends a 24-byte record that names `block`, and keeps it alive.
+  // Appends a 24-byte record that names `block`, and keeps it alive. One from before Shutdown is copied.
   void AddBlock(const Block& block) {
+    if (block.pin && block.pin.get()->life != this_life.load(std::memory_order_relaxed)) return CopyBlock(block);
     Mark(0);
     const Record record{block.loc, block.size};
     Raw(&record, sizeof record);
@@ -165,6 +171,7 @@ class Encoder {
 
  private:
   void Grow(std::size_t need);
+  void CopyBlock(const Block& block);
   // Each thread keeps the room of the last call for the next one.
   static std::vector<Dependency> TakeRoom();
   static void KeepRoom(std::vector<Dependency> dependencies) noexcept;
