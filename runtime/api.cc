@@ -1,4 +1,5 @@
 // The compiled side of abi.h: what the typed headers call.
+#include <cstdio>
 #include <cstring>
 #include <mutex>
 
@@ -171,6 +172,14 @@ void Init(int* argc, char** argv) {
 void Shutdown() noexcept {
   Context* context = CurrentContext();
   if (!context) return;
+  if (context->runner()) {
+    static std::atomic<bool> said{false};
+    if (!said.exchange(true))
+      std::fputs(
+          "sheaf: sheaf::Shutdown() was called inside a task; it is the driver's to call, and does nothing here\n",
+          stderr);
+    return;
+  }
   struct {
     wire::Header header;
   } goodbye{};

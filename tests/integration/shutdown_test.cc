@@ -33,6 +33,11 @@ int AfterFile(const std::string& file, int value) {
   while (access(file.c_str(), F_OK) != 0) usleep(1'000);
   return value;
 }
+int LeaveThePool(int x) {
+  sheaf::Shutdown();
+  return Remote<Add>(x, 1).Get();
+}
+
 std::string MessageOf(const std::function<void()>& f) {
   try {
     f();
@@ -180,6 +185,16 @@ TEST_F(ShutdownTest, WhatNobodyHoldsIsUnmapped) {
   const std::size_t before = mapped();
   for (int i = 0; i < 3; ++i) round();
   EXPECT_LE(mapped(), before + 3);  // the page of each pool, and no segment
+}
+
+TEST_F(ShutdownTest, InsideATaskItDoesNothing) {
+  testing::internal::CaptureStderr();
+  JoinAgain();  // workers write to where this process did when it joined
+  EXPECT_EQ(Remote<LeaveThePool>(1).Get(), 2);
+  EXPECT_EQ(Remote<LeaveThePool>(2).Get(), 3);
+  sheaf::Shutdown();  // whose workers have said all they had to say
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("sheaf::Shutdown() was called inside a task"),
+            std::string::npos);
 }
 
 }  // namespace
