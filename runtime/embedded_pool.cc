@@ -17,6 +17,9 @@
 #include "base/needs.h"
 #include "sheaf/error.h"
 
+// Of programs that were built within Sheaf's build tree only (worker/build_tree.cc).
+extern "C" [[gnu::weak]] const char sheaf_build_tree_executable[];
+
 namespace sheaf::runtime {
 namespace {
 
@@ -40,7 +43,8 @@ bool IsExecutable(const std::filesystem::path& path) {
   return std::filesystem::is_regular_file(path, error) && access(path.c_str(), X_OK) == 0;
 }
 
-// SHEAF_BIN; beside the program; a bin or cli folder beside or above it (an installed or a build tree); PATH.
+// SHEAF_BIN; beside the program; a bin or cli folder beside or above it (an installed or a build tree); where the program's
+// own build made it, which is of the same version as its library; PATH.
 std::string FindSheaf() {
   if (const std::string named = Environment("SHEAF_BIN"); !named.empty()) {
     if (!IsExecutable(named)) throw InitError("SHEAF_BIN names \"" + named + "\", which cannot be executed");
@@ -53,6 +57,7 @@ std::string FindSheaf() {
       if (IsExecutable(candidate)) return candidate;
     if (folder == folder.root_path()) break;
   }
+  if (sheaf_build_tree_executable && IsExecutable(sheaf_build_tree_executable)) return sheaf_build_tree_executable;
   std::string path = Environment("PATH");
   for (std::size_t at = 0; at <= path.size();) {
     const std::size_t end = std::min(path.find(':', at), path.size());

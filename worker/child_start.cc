@@ -49,6 +49,16 @@ int BecomeChild(const ChildStart& start, pid_t parent, int null_fd, char** argum
   return errno;
 }
 
+// A function of its own: what the child may leave in registers is nobody else's.
+[[gnu::noinline]] pid_t Fork(const ChildStart& start, pid_t parent, int null_fd, char** arguments, char** environment,
+                             int report) {
+  const pid_t pid = vfork();
+  if (pid != 0) return pid;
+  const int failure = BecomeChild(start, parent, null_fd, arguments, environment);
+  (void)!write(report, &failure, sizeof failure);
+  _exit(127);
+}
+
 }  // namespace
 
 pid_t StartChild(const ChildStart& given, int* error) {
@@ -85,12 +95,7 @@ pid_t StartChild(const ChildStart& given, int* error) {
   sigset_t all, before;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, &before);
-  const pid_t pid = vfork();
-  if (pid == 0) {
-    const int failure = BecomeChild(start, parent, null_fd, arguments.data(), environment.data());
-    (void)!write(writing.get(), &failure, sizeof failure);
-    _exit(127);
-  }
+  const pid_t pid = Fork(start, parent, null_fd, arguments.data(), environment.data(), writing.get());
   const int fork_error = errno;
   sigprocmask(SIG_SETMASK, &before, nullptr);
   writing.Reset();
