@@ -47,6 +47,17 @@ std::optional<std::uint64_t> ParseByteSize(std::string_view text) {
   return number << shift;
 }
 
+std::string FormatByteSize(std::uint64_t bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  int unit = 0;
+  while (unit < 6 && bytes >> (10 * unit + 10) != 0) ++unit;
+  const std::uint64_t whole = bytes >> (10 * unit);
+  const std::uint64_t rest = unit == 0 ? 0 : (bytes >> (10 * unit - 10)) & 1023;
+  std::string text = std::to_string(whole);
+  if (const std::uint64_t tenth = rest * 10 / 1024; tenth != 0) text += "." + std::to_string(tenth);
+  return text + kUnits[unit];
+}
+
 std::string ParseStoreSize(std::string_view text, std::uint64_t* bytes) {
   const auto size = ParseByteSize(text);
   if (!size) return "'" + std::string(text) + "' is not a size; write 512MiB, 4GiB or a number of bytes";

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "runtime/no_room.h"
+
 namespace sheaf::runtime {
 
 HomeValue StoreHome(Context& context, detail::Encoder& value, std::uint32_t flags) {
@@ -21,7 +23,7 @@ HomeValue StoreHome(Context& context, detail::Encoder& value, std::uint32_t flag
     home.holds.clear();
     home.flags = store::kFlagError;
     detail::Encoder error;
-    detail::EncodeRuntimeError("OutOfMemoryError", "no room for the result", {"", 1}, error);
+    detail::EncodeRuntimeError("OutOfMemoryError", NoRoomFor(context, "a result", payload.size()), {"", 1}, error);
     home.size = static_cast<std::uint32_t>(std::min(error.payload().size(), sizeof home.payload));
     std::memcpy(home.payload.data(), error.payload().data(), home.size);
     return home;

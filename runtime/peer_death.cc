@@ -16,7 +16,7 @@ using store::HomeWord;
 namespace {
 
 std::string DescribeExit(int status) {
-  if (WIFSIGNALED(status)) return "killed by signal " + std::to_string(WTERMSIG(status));
+  if (WIFSIGNALED(status)) return "was killed by signal " + std::to_string(WTERMSIG(status));
   if (WIFEXITED(status)) return "exited with code " + std::to_string(WEXITSTATUS(status));
   return "ended";
 }
@@ -75,7 +75,7 @@ void Submitter::RetryLocked(OutPair& pair, ObjectRoot* root, bool begun, int sta
       for (const Pin& hold : root->extra->holds) lent.push_back(hold);
     if (root->retries == 0) {
       FailLocked(root, "WorkerDiedError",
-                 "the worker that ran this task was " + DescribeExit(status) + " in attempt " +
+                 "the worker that ran this task " + DescribeExit(status) + " in attempt " +
                      std::to_string(root->attempt) + "; no retries are left (see TaskOptions.retries)");
       return;
     }
@@ -94,7 +94,8 @@ void Submitter::FailLocked(ObjectRoot* root, std::string_view kind, const std::s
   const std::string name = root->extra && !root->extra->name.empty()
                                ? root->extra->name
                                : detail::DescribeFunction(slots_.SlotOf(*root).task.function);
-  detail::EncodeRuntimeError(kind, message, {name, root->attempt}, error);
+  detail::EncodeRuntimeError(kind, place.empty() ? message : message + " (on " + place + ")", {name, root->attempt},
+                             error);
   const auto payload = error.payload();
   store::HomeSlot& home = HomeOf(*root);
   std::uint32_t flags = store::kFlagError;

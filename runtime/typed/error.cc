@@ -62,7 +62,7 @@ ErrorRecord ReadRecord(Decoder& from) {
   if (ReadRaw<std::uint8_t>(from) != kVersion) ThrowDamaged("an error of another version");
   ErrorRecord record;
   record.kind = ReadText(from);
-  record.task = ReadText(from);
+  record.task = NameHere(ReadText(from));
   record.attempt = ReadRaw<std::int32_t>(from);
   record.number = ReadRaw<std::uint32_t>(from);
   record.type = ReadText(from);

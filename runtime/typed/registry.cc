@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <cstdlib>
 #include <deque>
 #include <map>
@@ -146,9 +147,22 @@ const Function* FunctionAt(std::uint32_t index) {
 
 std::uint32_t FunctionCount() { return TheTable().count.load(std::memory_order_acquire); }
 
+namespace {
+constexpr std::string_view kNumbered = "function ", kNotHere = " (not in this program)";
+}  // namespace
+
 std::string DescribeFunction(std::uint32_t index) {
   const Function* function = FunctionAt(index);
-  return function ? Describe(*function) : "function " + std::to_string(index) + " (not in this program)";
+  return function ? Describe(*function) : std::string(kNumbered) + std::to_string(index) + std::string(kNotHere);
+}
+
+std::string NameHere(std::string described) {
+  const std::string_view text = described;
+  if (!text.starts_with(kNumbered) || !text.ends_with(kNotHere)) return described;
+  std::uint32_t index = 0;
+  const char* end = text.data() + text.size() - kNotHere.size();
+  const auto [stop, fault] = std::from_chars(text.data() + kNumbered.size(), end, index);
+  return fault == std::errc() && stop == end ? DescribeFunction(index) : described;
 }
 
 const Function& RequireFunction(std::uint32_t index, std::uint64_t digest) {

@@ -16,6 +16,10 @@ namespace sheaf::detail {
 const Function* FunctionAt(std::uint32_t index);
 std::uint32_t FunctionCount();
 
+// A process that stands between machines has no table of the program whose tasks it passes on: what DescribeFunction says there
+// is a number. Its name, if this program has it; any other text as it is.
+std::string NameHere(std::string described);
+
 // The function to run for a task submitted as (index, digest). Throws FunctionNotFoundError when
 // the table has no such entry, TypeMismatchError when the entry is another function; both say what is there.
 const Function& RequireFunction(std::uint32_t index, std::uint64_t digest);

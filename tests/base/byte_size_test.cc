@@ -23,6 +23,16 @@ TEST(ByteSize, RefusesTheRest) {
   }
 }
 
+TEST(ByteSize, IsWrittenInTheLargestUnitThatFits) {
+  EXPECT_EQ(FormatByteSize(0), "0B");
+  EXPECT_EQ(FormatByteSize(1023), "1023B");
+  EXPECT_EQ(FormatByteSize(1024), "1KiB");
+  EXPECT_EQ(FormatByteSize(1536), "1.5KiB");
+  EXPECT_EQ(FormatByteSize(std::uint64_t{4} << 30), "4GiB");
+  EXPECT_EQ(FormatByteSize((std::uint64_t{1} << 40) - 1), "1023.9GiB");
+  EXPECT_EQ(FormatByteSize(~std::uint64_t{0}), "15.9EiB");
+}
+
 TEST(ByteSize, OfAStoreIsAtLeastWhatWorkersDoWith) {
   std::uint64_t bytes = 7;
   EXPECT_NE(ParseStoreSize("abc", &bytes).find("'abc' is not a size"), std::string::npos);

@@ -105,6 +105,20 @@ TEST_F(KillTest, GivesATypedErrorWhenTheRetriesAreSpent) {
   EXPECT_EQ(Remote<Square>(5).Get(), 25);
 }
 
+TEST_F(KillTest, TheErrorSaysOnWhichMachineIfThatIsAnotherOne) {
+  sheaf::runtime::RequireContext().submitter().place = "hostb";  // as a relay has it
+  auto failed = sheaf::Task<AlwaysDie>({.retries = 0}).Remote();
+  try {
+    failed.Get();
+    FAIL();
+  } catch (const sheaf::WorkerDiedError& error) {
+    EXPECT_NE(std::string(error.what()).find("the worker that ran this task was killed by signal 9 in attempt 1"),
+              std::string::npos)
+        << error.what();
+    EXPECT_NE(std::string(error.what()).find("(on hostb)"), std::string::npos) << error.what();
+  }
+}
+
 TEST_F(KillTest, TasksQueuedBehindADeathCostNoRetry) {
   std::vector<ObjectRef<int>> refs;
   for (int i = 0; i < 100; ++i) refs.push_back(sheaf::Task<Square>({.retries = 0}).Remote(i));

@@ -132,6 +132,18 @@ TEST(RuntimeError, ArrivesAsItsClassWithTheTask) {
   EXPECT_EQ(Catch<TaskInfo>([&] { ref.Get(); }).attempt, 4);
 }
 
+TEST(RuntimeError, FromAProcessWithoutTheProgramNamesTheTaskAllTheSame) {
+  std::uint32_t index = 0;
+  while (detail::DescribeFunction(index).find("ThrowPage") == std::string::npos) ++index;
+  const auto text = [](const std::string& task) {
+    const auto core = in_process::MakeFailed("WorkerDiedError", "m", {task, 1});
+    return Catch<TaskInfo>([&] { detail::RefAccess::Make<int>(core).Get(); }).task;
+  };
+  EXPECT_EQ(text("function " + std::to_string(index) + " (not in this program)"), detail::DescribeFunction(index));
+  EXPECT_EQ(text("function 4000000 (not in this program)"), detail::DescribeFunction(4000000));
+  EXPECT_EQ(text("function x (not in this program)"), "function x (not in this program)");
+}
+
 TEST(RuntimeError, EveryKindIsMappedBack) {
   const auto get = [](std::string_view kind) {
     detail::RefAccess::Make<int>(in_process::MakeFailed(kind, "m", {})).Get();

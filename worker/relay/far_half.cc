@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "runtime/getter.h"
 #include "runtime/home_value.h"
+#include "runtime/no_room.h"
 #include "runtime/progress.h"
 #include "sheaf/error.h"
 
@@ -42,6 +43,7 @@ FarHalf::FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, 
       offers_(context, desk),
       fetcher_(context, desk, std::move(pki)) {
   context_.submitter().stay_here = true;
+  context_.submitter().place = runtime::MachineName();
 }
 
 void FarHalf::End(const std::string& why) {
@@ -70,10 +72,10 @@ void FarHalf::Await(Name name, const RefCore& ref, std::uint32_t function) {
   });
 }
 
-void FarHalf::Refuse(Name name, std::string_view kind, const std::string& message) {
+void FarHalf::Refuse(Name name, std::string_view kind, const std::string& message, std::uint32_t function) {
   std::lock_guard lock(ready_mutex_);
   detail::Encoder error;
-  detail::EncodeRuntimeError(kind, message, {"", 1}, error);
+  detail::EncodeRuntimeError(kind, message, {detail::DescribeFunction(function), 1}, error);
   const auto payload = error.payload();
   refused_.emplace_back(name, std::string(reinterpret_cast<const char*>(payload.data()), payload.size()));
   has_ready_.store(true, std::memory_order_release);
@@ -96,7 +98,8 @@ bool FarHalf::TakePush(const Head& head) {
   if (read == FormRead::kHostile) End(why);
   if (read == FormRead::kOver) return false;
   if (read == FormRead::kError) {
-    Refuse(head.number, "OutOfMemoryError", "no room for the task's arguments on the machine that should run it");
+    Refuse(head.number, "OutOfMemoryError", runtime::NoRoomFor(context_, "a task's arguments", head.bytes),
+           push.function);
     return true;
   }
   for (const PushInput& input : inputs) {
@@ -117,7 +120,7 @@ bool FarHalf::TakePush(const Head& head) {
       End("a task with a name out of all order");
     Await(head.number, ref, push.function);
   } catch (const Error& error) {
-    Refuse(head.number, "OutOfMemoryError", error.what());
+    Refuse(head.number, "OutOfMemoryError", error.what(), push.function);
   }
   return true;
 }

@@ -44,7 +44,7 @@ class FarHalf {
   detail::RefCore RefOfName(Name name);
   Name NameRefOf(const detail::RefCore& ref);
   void Await(Name name, const detail::RefCore& ref, std::uint32_t function);  // it is sent when it is ready
-  void Refuse(Name name, std::string_view kind, const std::string& message);
+  void Refuse(Name name, std::string_view kind, const std::string& message, std::uint32_t function);
   void EndIfPoolIsGone(std::string_view error);
   bool SendResult(Name name, std::uint64_t took_nanos, Offers* offers);
   std::uint32_t SendReady();  // send_ held
