@@ -1,4 +1,6 @@
 // The compiled side of abi.h: what the typed headers call.
+#include <pthread.h>
+
 #include <cstdio>
 #include <cstring>
 #include <mutex>
@@ -6,6 +8,7 @@
 #include "base/check.h"
 #include "runtime/embedded_pool.h"
 #include "runtime/getter.h"
+#include "runtime/no_room.h"
 #include "runtime/progress.h"
 #include "runtime/typed/registry.h"
 #include "runtime/working_files.h"
@@ -21,14 +24,29 @@ void RequireThisLife(const Root& root, std::uint16_t life) {
 namespace {
 
 std::atomic<Context*> current{nullptr};
+std::atomic<bool> forked{false};
+
+// The child of a fork has the memory of this process but none of its threads, and both would write to the same rings.
+void LeaveItToTheParent() {
+  if (!current.exchange(nullptr)) return;
+  forked.store(true);
+}
 
 }  // namespace
 
 Context* CurrentContext() { return current.load(std::memory_order_acquire); }
-void SetCurrentContext(Context* context) { current.store(context, std::memory_order_release); }
+void SetCurrentContext(Context* context) {
+  [[maybe_unused]] static const int registered = pthread_atfork(nullptr, nullptr, &LeaveItToTheParent);
+  if (context) forked.store(false);
+  current.store(context, std::memory_order_release);
+}
 
 Context& RequireContext() {
   Context* context = CurrentContext();
+  if (!context && forked.load())
+    throw InitError(
+        "this process was forked from one that uses Sheaf, and cannot go on with what that one has: call sheaf::Init() "
+        "here too, or exec a program, or let the parent submit");
   if (!context) throw InitError("call sheaf::Init() first (and not after Shutdown)");
   return *context;
 }
@@ -105,11 +123,7 @@ RefCore Decoder::TakeRef() {
 WritableBlock::WritableBlock(std::uint64_t size) {
   Context& context = RequireContext();
   const store::OwnBlock block = context.Allocate(size);
-  if (!block.data) {
-    throw OutOfMemoryError("no room for a block of " + std::to_string(size) +
-                           " bytes: the pool's store budget is spent. Drop refs that are no longer needed, or start "
-                           "the pool with a larger --store");
-  }
+  if (!block.data) throw OutOfMemoryError(runtime::NoRoomFor(context, "a block", size));
   auto* root = new BlockRoot;
   root->kind = runtime::kBlockRoot;
   root->block = block;
@@ -132,6 +146,13 @@ void OnWorkerStart(std::uint32_t function, Encoder& arguments) {
   Context& context = RequireContext();
   if (!arguments.dependencies().empty())
     throw Error("OnWorkerStart takes values, not results of tasks that may still run: Get them first");
+  if (context.runner()) throw Error("OnWorkerStart was called inside a task; it is the driver's to call");
+  {
+    Submitter::Lock lock(context.submitter());
+    if (context.submitter().outstanding() > 0 || context.submitter().core().size() > 0)
+      throw Error(
+          "OnWorkerStart must be called before the first task: a worker that is there already would not run it");
+  }
   // Workers may start at any time from now on: what the arguments name stays until the process ends.
   static std::mutex mutex;
   static auto* holds = new std::vector<Pin>;

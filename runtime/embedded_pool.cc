@@ -93,6 +93,11 @@ InitOptions TakeInitOptions(int* argc, char** argv) {
     const std::size_t equals = argument.find('=');
     const std::string name = argument.substr(0, equals);
     const std::string value = equals == std::string::npos ? "" : argument.substr(equals + 1);
+    const bool known = name == "--sheaf-address" || name == "--sheaf-workers" || name == "--sheaf-store" ||
+                       name == "--sheaf-resources" || name == "--sheaf-files";
+    if (known && equals == std::string::npos)
+      throw InitError(name + " needs its value behind a '=': write " + name + "=" +
+                      (i + 1 < *argc ? argv[i + 1] : "VALUE"));
     if (name == "--sheaf-address") {
       options.address = value;
     } else if (name == "--sheaf-workers") {

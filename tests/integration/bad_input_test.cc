@@ -1,5 +1,6 @@
 // Wrong addresses, wrong sizes, wrong types, broken peers: each a typed error with advice, never a hang or a crash.
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -16,6 +17,7 @@ using sheaf::ObjectRef;
 using sheaf::Remote;
 
 int Twice(int x) { return 2 * x; }
+void Note(int) {}
 int Sleep(int seconds) {
   sleep(static_cast<unsigned>(seconds));
   return seconds;
@@ -79,6 +81,14 @@ TEST(BadAddress, TakesItsOwnOptionsOutOfTheArguments) {
   sheaf::Shutdown();
 }
 
+TEST(BadAddress, AnOptionWithoutItsEqualsSignSaysHowToWriteIt) {
+  char name[] = "program", option[] = "--sheaf-store", value[] = "1GiB";
+  char* argv[] = {name, option, value, nullptr};
+  int argc = 3;
+  EXPECT_EQ(MessageOf([&] { sheaf::Init(argc, argv); }),
+            "--sheaf-store needs its value behind a '=': write --sheaf-store=1GiB");
+}
+
 TEST(BeforeInit, EverythingSaysThatInitIsMissing) {
   EXPECT_THROW(Remote<Twice>(1), sheaf::InitError);
   EXPECT_THROW(sheaf::Put(1), sheaf::InitError);
@@ -99,6 +109,45 @@ TEST_F(BadInput, AnObjectLargerThanTheBudgetIsATypedErrorAndNothingIsLost) {
   EXPECT_THROW(Remote<Big>(1l << 30).Get(), sheaf::Error);
   EXPECT_EQ(kept.Get()[2], 3);
   EXPECT_EQ(Remote<Twice>(21).Get(), 42);
+}
+
+TEST_F(BadInput, OnWorkerStartAfterTheFirstTaskIsAnError) {
+  sheaf::OnWorkerStart<Note>(1);
+  EXPECT_EQ(Remote<Twice>(2).Get(), 4);
+  EXPECT_NE(MessageOf([] { sheaf::OnWorkerStart<Note>(1); }).find("before the first task"), std::string::npos);
+}
+
+TEST_F(BadInput, AForkedChildIsToldToJoinByItselfAndItsParentGoesOn) {
+  const auto ref = Remote<Twice>(2);
+  EXPECT_EQ(ref.Get(), 4);
+  const pid_t child = fork();
+  if (child == 0) {
+    int wrong = MessageOf([] { Remote<Twice>(1); }).find("was forked from one that uses Sheaf") == std::string::npos;
+    wrong |= MessageOf([&] { ref.Get(); }).find("was forked") == std::string::npos ? 2 : 0;
+    {
+      const auto copy = ref;
+    }
+    sheaf::Shutdown();  // nothing of its own
+    sheaf::Init();
+    wrong |= Remote<Twice>(3).Get() == 6 ? 0 : 4;
+    sheaf::Shutdown();
+    _exit(wrong);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(Remote<Twice>(5).Get(), 10);
+}
+
+TEST_F(BadInput, SaysWhoseStoreIsSpentAndHowLargeItIs) {
+  const std::string whole = MessageOf([] { sheaf::ArrayBuilder<char>(1l << 30); });
+  EXPECT_NE(whole.find("a block of 1GiB is larger than all of the store of the pool on "), std::string::npos) << whole;
+  EXPECT_NE(whole.find("whose budget is 256MiB"), std::string::npos) << whole;
+  const auto kept = sheaf::Put(std::move(sheaf::ArrayBuilder<char>(200 << 20)).Seal());
+  const std::string spent = MessageOf([] { sheaf::ArrayBuilder<char>(100 << 20); });
+  EXPECT_NE(spent.find("no room for a block of 100MiB: the budget of the store of the pool on "), std::string::npos)
+      << spent;
+  EXPECT_NE(spent.find(", 256MiB, is spent; this process holds 200MiB"), std::string::npos) << spent;
 }
 
 TEST_F(BadInput, MemoryComesBackWhenRefsAreDropped) {
