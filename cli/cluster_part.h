@@ -32,7 +32,7 @@ struct ClusterAnswer {
   scheduler::ClusterView view;
 };
 // Of an address that other machines can reach: with the credentials in $SHEAF_PKI, else the admin's in the default state
-// directory.
+// directory, else those of the only pool that has some there.
 // `placement`: with jobs and grants.
 ClusterAnswer AskScheduler(const scheduler::ListenAddress& address, std::chrono::milliseconds timeout,
                            bool placement = false);
@@ -43,8 +43,9 @@ int RunMemberPool(const PoolOptions& options);
 // Empty, or why nobody could be asked.
 std::string AskForDrain(const scheduler::ListenAddress& address, const std::string& pool, bool* found);
 
-// The text of an invitation to the cluster whose scheduler has that state directory. False: why not.
-bool MakeInvitation(const std::string& state_dir, const std::string& address, int seconds, std::string* text,
+// The text of an invitation to the cluster whose scheduler has that state directory. `address`: where machines reach it; empty:
+// becomes where it listens. False: why not.
+bool MakeInvitation(const std::string& state_dir, int seconds, std::string* address, std::string* text,
                     std::string* why);
 // Mode 0600, complete or not at all. Empty, or why not.
 std::string WriteSecretFile(const std::string& path, const std::string& content);

@@ -25,7 +25,7 @@ std::string AskForDrain(const scheduler::ListenAddress&, const std::string&, boo
   return {};
 }
 
-bool MakeInvitation(const std::string&, const std::string&, int, std::string*, std::string*) {
+bool MakeInvitation(const std::string&, int, std::string*, std::string*, std::string*) {
   SHEAF_CHECK(false);
   return false;
 }

@@ -2,8 +2,11 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <vector>
 
 #include "base/unix_time.h"
 #include "cli/cluster_part.h"
@@ -32,9 +35,31 @@ namespace {
 bool FindCredentials(const scheduler::ListenAddress& address, scheduler::Credentials* credentials, std::string* why) {
   if (address.fault != scheduler::ListenAddress::Fault::kNotLocal) return true;
   const char* given = std::getenv("SHEAF_PKI");
-  *credentials = scheduler::ReadCredentials(given && *given ? given : StateHome() + "/scheduler/pki/admin");
+  const bool named = given && *given;
+  *credentials = scheduler::ReadCredentials(named ? given : StateHome() + "/scheduler/pki/admin");
   if (credentials->ok()) return true;
+  if (named) {
+    *why = address.grpc + " asks for a certificate of its cluster, and there is none in " + given +
+           ": give the directory that has key.pem, cert.pem and ca.pem with --pki or SHEAF_PKI";
+    return false;
+  }
+  // A member asks with its own: on a machine with one pool that one is meant.
+  std::vector<std::string> members;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(StateHome() + "/pools", error))
+    if (scheduler::ReadCredentials(entry.path()).ok()) members.push_back(entry.path());
+  if (members.size() == 1) {
+    *credentials = scheduler::ReadCredentials(members[0]);
+    return true;
+  }
   *why = address.grpc + " asks for a certificate of its cluster: give the directory with --pki or SHEAF_PKI";
+  if (!members.empty()) {
+    std::sort(members.begin(), members.end());
+    *why += ", one of";
+    for (const std::string& member : members) *why += " " + member;
+  } else {
+    *why += "; a pool that has joined keeps its own in " + StateHome() + "/pools/NAME";
+  }
   return false;
 }
 
@@ -64,10 +89,11 @@ ClusterAnswer AskScheduler(const scheduler::ListenAddress& address, std::chrono:
   return answer;
 }
 
-bool MakeInvitation(const std::string& state_dir, const std::string& address, int seconds, std::string* text,
+bool MakeInvitation(const std::string& state_dir, int seconds, std::string* address, std::string* text,
                     std::string* why) {
   scheduler::Invitation invitation;
-  invitation.address = address.empty() ? scheduler::ReadFile(state_dir + "/address") : address;
+  if (address->empty()) *address = scheduler::ReadFile(state_dir + "/address");
+  invitation.address = *address;
   invitation.authority = scheduler::ReadFile(state_dir + "/pki/authority/cert.pem");
   if (invitation.authority.empty() || invitation.address.empty()) {
     *why = "no scheduler that other machines can reach has its state in " + state_dir +

@@ -108,8 +108,7 @@ ClusterReply AskCluster(const ClusterQuestion& question, char** argv) {
 int Answer(const ClusterReply& reply, const std::string& text, int exit_code) {
   std::fputs(text.c_str(), stdout);
   if (!reply.ok()) {
-    const std::string where = reply.address.empty() ? "" : reply.address + ": ";
-    std::fprintf(stderr, "sheaf: %s%s\n", where.c_str(), reply.reason.c_str());
+    std::fprintf(stderr, "sheaf: %s\n", About(reply.address, reply.reason).c_str());
   } else if (reply.view.left_out > 0) {
     std::fprintf(stderr, "sheaf: the answer has a bounded size: %llu rows are not in it\n",
                  static_cast<unsigned long long>(reply.view.left_out));

@@ -57,6 +57,10 @@ std::string CheckWorkers(std::string& text) {
 std::string CheckResources(std::string& text) {
   Needs needs;
   std::string why = ParseNeeds(text, &needs);
+  if (text.find_first_of("=:") == std::string::npos)
+    return "'" + text + "' has no amount: write NAME=AMOUNT,..., for example " +
+           (text.empty() || text.find(',') != std::string::npos ? "gpu" : text) +
+           "=1; what a machine is rather than has is a label: --labels NAME=VALUE,...";
   if (why.empty() && !needs.labels.empty()) why = "write NAME=AMOUNT, and labels with --labels";
   return why;
 }
@@ -81,6 +85,7 @@ std::string CheckSize(std::string& text) {
 void AddScheduler(CLI::App& app, SchedulerStart* options) {
   CLI::App* scheduler = app.add_subcommand("scheduler", "The scheduler of a cluster");
   scheduler->require_subcommand(1);
+  scheduler->footer("Example:\n  sheaf scheduler start --listen 127.0.0.1:7400\n");
   CLI::App* start = scheduler->add_subcommand("start", "Run a scheduler in the foreground until SIGTERM or Ctrl-C");
   start->add_option("--listen", options->listen,
                     "Unix socket path, 127.0.0.1:PORT, or IP:PORT for other machines (TLS, with the cluster's own "
@@ -103,6 +108,7 @@ void AddScheduler(CLI::App& app, SchedulerStart* options) {
 void AddPool(CLI::App& app, PoolStart* options) {
   CLI::App* pool = app.add_subcommand("pool", "The pool of this machine: memory and workers");
   pool->require_subcommand(1);
+  pool->footer("Example:\n  sheaf pool start --workers 8\n");
   CLI::App* start = pool->add_subcommand("start", "Run a pool in the foreground until SIGTERM or Ctrl-C");
   start->add_option("--workers", options->workers, "Tasks that run at once, or 'auto': one per core")
       ->transform(CLI::Validator(CheckWorkers, "N|auto"))
@@ -156,6 +162,7 @@ void AddDrain(CLI::App& app, DrainRequest* request) {
 void AddLaunch(CLI::App& app, LaunchRequest* request) {
   CLI::App* launch = app.add_subcommand("launch", "Start a cluster on several machines, or end it");
   launch->require_subcommand(1);
+  launch->footer("Example:\n  sheaf launch ssh worker1 worker2 --listen 10.0.0.1:7400\n");
   CLI::App* ssh =
       launch->add_subcommand("ssh", "On machines that ssh reaches without a password, with sheaf installed");
   ssh->add_option("hosts", request->hosts, "HOST or USER@HOST; each becomes a pool of that name")->required();
@@ -176,6 +183,7 @@ void AddLaunch(CLI::App& app, LaunchRequest* request) {
 void AddToken(CLI::App& app, TokenCreate* options) {
   CLI::App* token = app.add_subcommand("token", "Invitations for machines that join the cluster");
   token->require_subcommand(1);
+  token->footer("Example:\n  sheaf token create --out invitation\n");
   CLI::App* create = token->add_subcommand("create", "Make one, beside the scheduler; good for one machine");
   create->add_option("--out", options->out, "Write it here, readable by this user alone; default: standard output");
   create->add_option("--minutes", options->minutes, "How long it is good")
@@ -235,6 +243,8 @@ void AddList(CLI::App& app, ListRequest* request) {
                                    std::pair("grants", "Slots that one pool lends to a job of another")}) {
     CLI::App* one = list->add_subcommand(kind, what);
     AddQuestion(one, &request->ask);
+    const std::string words = "  sheaf list " + std::string(kind);
+    one->footer("Examples:\n" + words + "\n" + words + " --address 10.0.0.1:7400 --format json\n");
     one->callback([request, kind] { request->kind = kind; });
   }
   list->footer(
@@ -247,11 +257,14 @@ void AddList(CLI::App& app, ListRequest* request) {
 void AddGet(CLI::App& app, GetRequest* request) {
   CLI::App* get = app.add_subcommand("get", "Show one pool or job of a cluster");
   get->require_subcommand(1);
-  for (const auto& [kind, what, name] : {std::tuple("pool", "A pool, its jobs, and what it lends", "Its name"),
-                                         std::tuple("job", "What a job wants and holds", "POOL/NUMBER")}) {
+  for (const auto& [kind, what, name, example] :
+       {std::tuple("pool", "A pool, its jobs, and what it lends", "Its name", "worker1"),
+        std::tuple("job", "What a job wants and holds", "POOL/NUMBER", "worker1/3")}) {
     CLI::App* one = get->add_subcommand(kind, what);
     one->add_option("name", request->name, name)->required();
     AddQuestion(one, &request->ask);
+    const std::string words = "  sheaf get " + std::string(kind) + " " + example;
+    one->footer("Examples:\n" + words + "\n" + words + " --format json\n");
     one->callback([request, kind] { request->kind = kind; });
   }
   get->footer(
@@ -314,6 +327,7 @@ int RunCommandLine(int argc, char** argv) {
   LaunchRequest launch;
   AddLaunch(app, &launch);
   CLI::App* doctor = app.add_subcommand("doctor", "Check what this machine needs to run pools");
+  doctor->footer("Example:\n  sheaf doctor\nExit code 1: something is missing, and it says what to do about it.\n");
   CLI::App* completion = app.add_subcommand("completion", "Print the shell's completion script");
   completion->add_option("shell", shell, "bash")->check(CLI::IsMember({"bash"}));
   completion->footer("Example:\n  source <(sheaf completion bash)\n");

@@ -7,9 +7,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -69,6 +71,23 @@ class Announcement {
   std::string address_;
   std::vector<std::string> paths_;
 };
+
+// Sockets that pools have left behind which were killed: their names say which process it was.
+void SweepSockets(const std::string& directory) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    const std::string name = entry.path().filename();
+    unsigned pid = 0;
+    int end = 0;
+    if (std::sscanf(name.c_str(), "pool-%u.sock%n", &pid, &end) != 1 || end == 0 || pid == 0) continue;
+    const std::string rest = name.substr(static_cast<std::size_t>(end));
+    if (!rest.empty() && rest != ".transfers") continue;
+    if (kill(static_cast<pid_t>(pid), 0) == 0 || errno != ESRCH) continue;
+    // Its pool may outlive a supervisor for a moment.
+    if (std::string why; Probe(entry.path(), &why) != Listener::kNobody) continue;
+    unlink(entry.path().c_str());
+  }
+}
 
 int UsableCores() {
   cpu_set_t set;
@@ -178,6 +197,7 @@ int RunPoolStart(const PoolStart& options) {
   if (directory.empty()) return Complain(error, kExitFailed);
   const auto pid = static_cast<std::uint32_t>(getpid());
 
+  SweepSockets(directory);
   SupervisorOptions daemon;
   PoolOptions& pool = daemon.pool;
   pool.slots = std::stoi(options.workers);

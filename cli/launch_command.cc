@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <sstream>
 #include <thread>
 
@@ -84,6 +86,34 @@ bool StartScheduler(const std::string& listen, const std::string& log) {
   return false;
 }
 
+// What was written to the file from there on: its last lines, as the daemon says at the end why it could not serve.
+std::string LastWords(const std::string& log, std::uintmax_t from) {
+  std::ifstream file(log);
+  file.seekg(static_cast<std::streamoff>(from));
+  std::string line, last;
+  while (std::getline(file, line))
+    if (!line.empty()) last = line;
+  return last.rfind("sheaf: ", 0) == 0 ? last.substr(7) : last;
+}
+
+bool IsThisMachine(const std::string& host) {
+  const std::string name = PoolNameOf(host);
+  char own[65] = {};
+  gethostname(own, sizeof own - 1);
+  return name == "localhost" || name.rfind("127.", 0) == 0 || name == own;
+}
+
+// Empty, or why those hosts cannot reach a scheduler there. `runs`: it is there already.
+std::string CannotReach(const std::vector<std::string>& hosts, const std::string& where, bool runs) {
+  const scheduler::ListenAddress address = scheduler::ParseListenAddress(where);
+  if (address.fault == scheduler::ListenAddress::Fault::kMalformed) return address.reason;
+  const auto other = std::find_if_not(hosts.begin(), hosts.end(), IsThisMachine);
+  if (address.fault != scheduler::ListenAddress::Fault::kNone || other == hosts.end()) return {};
+  return *other + " cannot reach " + where + ", which is an address within this machine: " +
+         (runs ? "end the scheduler that listens there (sheaf stop --address " + where + ") and launch" : "launch") +
+         " with --listen IP:PORT, where IP is this machine's address that " + *other + " sees (ip -brief address)";
+}
+
 bool Serves(const scheduler::ClusterView& view, const std::string& host) {
   return std::any_of(view.pools.begin(), view.pools.end(), [&](const auto& row) {
     return row.pool.pool_id == PoolNameOf(host) && row.standing == scheduler::Standing::kAlive;
@@ -144,9 +174,20 @@ int RunLaunch(const LaunchRequest& request, char** argv) {
     std::fprintf(stderr, "sheaf: no scheduler runs on this machine: say where it shall listen with --listen IP:PORT\n");
     return kExitUsage;
   }
+  if (const std::string why = CannotReach(request.hosts, where.empty() ? request.listen : where, !where.empty());
+      !why.empty()) {
+    std::fprintf(stderr, "sheaf: %s\n", why.c_str());
+    return kExitUsage;
+  }
   if (where.empty()) {
-    if (!StartScheduler(request.listen, StateHome() + "/scheduler.log")) {
-      std::fprintf(stderr, "sheaf: the scheduler did not start; see %s/scheduler.log\n", StateHome().c_str());
+    const std::string log = StateHome() + "/scheduler.log";
+    std::error_code none;
+    std::filesystem::create_directories(StateHome(), none);
+    const std::uintmax_t before = std::filesystem::file_size(log, none);
+    if (!StartScheduler(request.listen, log)) {
+      const std::string why = LastWords(log, none ? 0 : before);
+      std::fprintf(stderr, "sheaf: the scheduler did not start%s%s; its log is %s\n", why.empty() ? "" : ": ",
+                   why.c_str(), log.c_str());
       return kExitFailed;
     }
     where = request.listen;
@@ -162,7 +203,7 @@ int RunLaunch(const LaunchRequest& request, char** argv) {
       continue;
     }
     std::string invitation, why;
-    if (!MakeInvitation(state, where, 600, &invitation, &why)) {
+    if (!MakeInvitation(state, 600, &where, &invitation, &why)) {
       std::fprintf(stderr, "sheaf: %s\n", why.c_str());
       return kExitFailed;
     }

@@ -63,6 +63,10 @@ pid_t ListenerPid(const std::string& path) {
   return who.pid;
 }
 
+std::string About(const std::string& address, const std::string& reason) {
+  return address.empty() || reason.find(address) != std::string::npos ? reason : address + ": " + reason;
+}
+
 PoolAnswer AskPool(const std::string& path, std::chrono::milliseconds timeout) {
   PoolAnswer answer;
   const Fd fd = Connect(path, SOCK_SEQPACKET, &answer.reason);

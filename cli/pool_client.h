@@ -14,6 +14,9 @@ namespace sheaf::cli {
 enum class Listener { kNobody, kPool, kScheduler };
 Listener Probe(const std::string& path, std::string* reason);
 
+// "ADDRESS: REASON", or the reason alone if it names the address.
+std::string About(const std::string& address, const std::string& reason);
+
 struct PoolAnswer {
   bool ok = false;
   bool timed_out = false;

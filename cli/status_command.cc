@@ -53,7 +53,7 @@ int Show(const StatusRequest& request, const MachineStatus& status, int exit_cod
     std::fputs(RenderTable(status).c_str(), stdout);
   }
   for (const Unreachable& one : status.unreachable) {
-    std::fprintf(stderr, "sheaf: %s: %s\n", one.address.c_str(), one.reason.c_str());
+    std::fprintf(stderr, "sheaf: %s\n", About(one.address, one.reason).c_str());
   }
   if (std::fflush(stdout) != 0) return kExitFailed;
   return exit_code;

@@ -66,7 +66,7 @@ int StopOne(const std::string& address, Clock::time_point deadline, char** argv)
   std::string reason;
   const pid_t pid = FindDaemon(address, argv, &reason);
   if (pid <= 1) {
-    std::fprintf(stderr, "sheaf: %s: %s\n", address.c_str(), reason.c_str());
+    std::fprintf(stderr, "sheaf: %s\n", About(address, reason).c_str());
     return kExitUnreachable;
   }
   const Fd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));

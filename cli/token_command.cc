@@ -19,8 +19,8 @@ std::string StateHome() {
 int RunTokenCreate(const TokenCreate& options, char** argv) {
   RequireClusterPart(argv);
   const std::string state = options.state_dir.empty() ? StateHome() + "/scheduler" : options.state_dir;
-  std::string text, why;
-  if (!MakeInvitation(state, options.address, options.minutes * 60, &text, &why)) {
+  std::string text, why, address = options.address;
+  if (!MakeInvitation(state, options.minutes * 60, &address, &text, &why)) {
     std::fprintf(stderr, "sheaf: %s\n", why.c_str());
     return kExitFailed;
   }
@@ -32,8 +32,8 @@ int RunTokenCreate(const TokenCreate& options, char** argv) {
     std::fprintf(stderr, "sheaf: %s\n", fault.c_str());
     return kExitFailed;
   }
-  std::fprintf(stderr, "sheaf: good for one machine within %d minutes: sheaf pool start --token-file %s\n",
-               options.minutes, options.out.c_str());
+  std::fprintf(stderr, "sheaf: good for one machine within %d minutes: sheaf pool start --join %s --token-file %s\n",
+               options.minutes, address.c_str(), options.out.c_str());
   return kExitOk;
 }
 

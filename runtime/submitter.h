@@ -122,8 +122,8 @@ class Submitter {
   // for it, and it waits in no queue.
   RefCore Promise();
   void KeepPromise(ObjectRoot* root, std::uint32_t flags, std::span<const std::byte> payload, std::vector<Pin> holds);
-  std::string
-      place;  // the machine, if whoever gets the errors of these tasks is on another one; set before the first task
+  // The machine, if whoever gets the errors of these tasks is on another one. Set before the first task.
+  std::string place;
   bool stay_here = false;  // what is submitted came from another pool: ask none for help with it
   std::string own_needs;   // of the tasks that this process is kept for, besides CPUs; set before the first task
   void PumpLocked();       // consume what has finished, push what waits, take back what is stuck

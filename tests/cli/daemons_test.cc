@@ -449,6 +449,100 @@ TEST_F(DaemonsTest, DoesNotStartTwiceAtOneAddressOrOnOneState) {
   EXPECT_EQ(Status()["schedulers"].size(), 1u) << "the first one is unharmed";
 }
 
+TEST_F(DaemonsTest, ALaunchOnOtherMachinesIsRefusedWhereTheyCouldNotReachTheScheduler) {
+  const std::vector<std::string> launch = {"launch", "ssh", "hostb", "--ssh", "false", "--listen"};
+  const auto with = [&](const std::string& address) {
+    auto words = launch;
+    words.push_back(address);
+    return words;
+  };
+  std::string errors;
+  Run(with("127.0.0.1:7401"), 2, &errors);
+  EXPECT_EQ(errors.rfind("sheaf: hostb cannot reach 127.0.0.1:7401, which is an address within this machine: launch "
+                         "with --listen IP:PORT",
+                         0),
+            0u)
+      << errors;
+  EXPECT_TRUE(Status(3)["schedulers"].empty());
+  Child scheduler = Sheaf({"scheduler", "start"});
+  const std::string address = Word(scheduler.Line(), "address");
+  Run({"launch", "ssh", "hostb", "--ssh", "false"}, 2, &errors);
+  EXPECT_NE(errors.find("sheaf stop --address " + address), std::string::npos) << errors;
+  // Another scheduler has the state: its own words say so.
+  std::filesystem::create_directories(directory_ + "/state/sheaf");
+  std::ofstream(directory_ + "/state/sheaf/scheduler.log") << "sheaf: of an earlier life\n";
+  Run(with("10.255.255.254:7401"), 1, &errors);
+  EXPECT_EQ(errors.rfind("sheaf: the scheduler did not start: ", 0), 0u) << errors;
+  EXPECT_NE(errors.find("another scheduler uses it"), std::string::npos) << errors;
+  EXPECT_EQ(errors.find("an earlier life"), std::string::npos) << errors;
+}
+
+TEST_F(DaemonsTest, AComplaintNamesAnAddressOnce) {
+  const std::string absent = directory_ + "/absent";
+  for (const auto& words : {std::vector<std::string>{"list", "pools"}, {"status"}, {"stop"}}) {
+    auto all = words;
+    all.insert(all.end(), {"--address", absent});
+    std::string errors;
+    Run(all, 3, &errors);
+    EXPECT_EQ(errors, "sheaf: " + absent + ": No such file or directory\n");
+  }
+  std::string errors;
+  Run({"list", "pools", "--address", "127.0.0.1:1"}, 3, &errors);
+  EXPECT_EQ(errors.rfind("sheaf: no scheduler answers at 127.0.0.1:1: ", 0), 0u) << errors;
+}
+
+TEST_F(DaemonsTest, AMissingCertificateIsLookedForWhereTheMachinesPoolsKeepTheirs) {
+  std::string errors;
+  const std::vector<std::string> words = {"list", "pools", "--timeout", "1", "--address", "10.1.1.1:1"};
+  Run(words, 5, &errors);
+  EXPECT_NE(errors.find("a pool that has joined keeps its own in " + directory_ + "/state/sheaf/pools/NAME"),
+            std::string::npos)
+      << errors;
+  for (const std::string name : {"a", "b"}) {
+    const std::string pool = directory_ + "/state/sheaf/pools/" + name;
+    std::filesystem::create_directories(pool);
+    for (const char* file : {"/key.pem", "/cert.pem", "/ca.pem"}) std::ofstream(pool + file) << "text";
+  }
+  Run(words, 5, &errors);
+  EXPECT_NE(errors.find("one of " + directory_ + "/state/sheaf/pools/a " + directory_ + "/state/sheaf/pools/b"),
+            std::string::npos)
+      << errors;
+  auto named = words;
+  named.insert(named.end(), {"--pki", directory_ + "/state/sheaf/pools/c"});
+  Run(named, 5, &errors);
+  EXPECT_NE(errors.find("there is none in " + directory_ + "/state/sheaf/pools/c"), std::string::npos) << errors;
+}
+
+TEST_F(DaemonsTest, WhatAKilledPoolLeavesBehindIsSweptByTheNext) {
+  std::filesystem::create_directories(directory_ + "/sheaf");
+  std::filesystem::permissions(directory_ + "/sheaf", std::filesystem::perms::owner_all);
+  const std::string dead = directory_ + "/sheaf/pool-4194999.sock", ours = directory_ + "/sheaf/pool-x.sock";
+  for (const std::string& path : {dead, dead + ".transfers", ours}) std::ofstream(path).close();
+  Child pool = Sheaf({"pool", "start", "--workers", "1", "--store", "256MiB"});
+  ASSERT_NE(pool.Line(), "") << pool.Errors();
+  EXPECT_FALSE(std::filesystem::exists(dead));
+  EXPECT_FALSE(std::filesystem::exists(dead + ".transfers"));
+  EXPECT_TRUE(std::filesystem::exists(ours)) << "of nobody that it knows";
+}
+
+TEST_F(DaemonsTest, AResourceWithoutItsAmountIsToldFromALabel) {
+  std::string errors;
+  Run({"pool", "start", "--resources", "gpu"}, 2, &errors);
+  EXPECT_NE(errors.find("'gpu' has no amount: write NAME=AMOUNT,..., for example gpu=1"), std::string::npos) << errors;
+  EXPECT_NE(errors.find("--labels NAME=VALUE"), std::string::npos) << errors;
+}
+
+TEST_F(DaemonsTest, TheAdviceOfATokenIsAWholeCommand) {
+  std::string errors;
+  // Of a state that looks like one of a scheduler that others can reach.
+  const std::string state = directory_ + "/reachable";
+  std::filesystem::create_directories(state + "/pki/authority");
+  std::ofstream(state + "/pki/authority/cert.pem") << "certificate";
+  Run({"token", "create", "--state", state, "--address", "10.0.0.1:7400", "--out", directory_ + "/one"}, 0, &errors);
+  EXPECT_NE(errors.find("sheaf pool start --join 10.0.0.1:7400 --token-file " + directory_ + "/one"), std::string::npos)
+      << errors;
+}
+
 TEST_F(DaemonsTest, DoesNotServeWhereNobodyWouldFindIt) {
   const std::string nowhere = directory_ + "/no/such/file";
   std::string errors;

@@ -37,6 +37,7 @@ Parcel Pack(const std::string& identity, const std::vector<std::string>& argumen
 struct Host {
   std::string name;
   std::uint64_t store_bytes = 0;  // of its pool
+  std::string pool{};             // that pool's name in the cluster
 };
 // The other machine, once the job's twin stands there.
 Host Greet(Stream& stream, const std::string& ticket, Parcel parcel);

@@ -34,6 +34,7 @@ NearHalf::NearHalf(runtime::Context& context, Stream& stream, const Host& host, 
     : Executor(context, true),
       stream_(stream),
       machine_(host.name),
+      pool_(host.pool),
       cpus_milli_(cpus_milli),
       places_(std::max(places, 1u)),
       names_(true, std::min(host.store_bytes, context.budget_bytes)),
@@ -57,7 +58,9 @@ NearHalf::NearHalf(runtime::Context& context, Stream& stream, const Host& host, 
 
 // Everything that others were told stays as it is: the pool keeps the memory.
 void NearHalf::End(const std::string& why) {
-  if (!why.empty()) std::fprintf(stderr, "sheaf: the connection to %s has ended: %s\n", machine_.c_str(), why.c_str());
+  if (!why.empty())
+    std::fprintf(stderr, "sheaf: the connection to pool %s has ended, and its tasks run elsewhere: %s\n", pool_.c_str(),
+                 why.c_str());
   std::fflush(nullptr);
   _exit(kExitStreamOver);
 }

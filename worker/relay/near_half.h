@@ -103,7 +103,7 @@ class NearHalf final : public worker::Executor {
   [[noreturn]] void End(const std::string& why);
 
   Stream& stream_;
-  const std::string machine_;
+  const std::string machine_, pool_;
   const std::uint32_t cpus_milli_, places_;
   Names names_;
   Outgoing out_;

@@ -70,7 +70,8 @@ int RunNear(const std::vector<std::string>& arguments) {
   if (!transport) Fail(why);
   if (!pki.empty() && peer != lender) Fail("at " + address + " pool " + peer + " answers, not " + lender);
   Stream stream(std::move(transport));
-  const Host host = Greet(stream, ticket, parcel);
+  Host host = Greet(stream, ticket, parcel);
+  host.pool = lender.empty() ? host.name : lender;
   try {
     auto context = runtime::Context::Attach(runtime::UniqueFd(wire::kWorkerSocketFd), wire::Role::kRelay, spawn);
     runtime::SetCurrentContext(context.get());
