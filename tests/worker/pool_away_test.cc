@@ -58,7 +58,7 @@ class GenerousNeighbours : public Neighbours {
     news.grants = granted_;
     return news;
   }
-  std::string Admit(const std::string&, scheduler::GrantInfo*, std::string*) override { return "nobody comes here"; }
+  std::string Admit(const std::string&, const HasRoom&, Admitted*) override { return "nobody comes here"; }
   std::string Trouble() const override { return {}; }
 
  private:
