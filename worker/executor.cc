@@ -279,7 +279,8 @@ std::uint32_t Executor::LookAt(InPair& pair) {
     DrainReleasesLocked(pair);
   }
   std::uint32_t ran = 0;
-  while (ran < 32) {
+  // Asked to leave, it begins nothing more: what lies here is for others, and its own CPU perhaps for another job.
+  while (ran < 32 && !draining_.load(std::memory_order_relaxed)) {
     if (TryLane(pair, 1) || TryLane(pair, 0)) {
       ++ran;
       continue;
