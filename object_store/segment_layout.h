@@ -201,6 +201,7 @@ struct ControlHeader {
   std::atomic<std::uint64_t> executed;             // tasks run so far
   alignas(64) std::atomic<std::uint32_t> slab_count;
   std::atomic<std::uint32_t> slab_segment[limits::kSlabsMax];
+  alignas(64) std::atomic<std::uint32_t> executing;  // 1 while the executor runs tasks; a line that others rarely read
 };
 
 // The bell of `control` that is rung for the client with this index: few others sleep on it.

@@ -46,6 +46,7 @@ class DispatchCore {
     bool full = false;     // no position is free: holes of a recall count until the head has passed them
     bool blocked = false;  // its executor waits inside Get
     bool starved = false;  // its executor sleeps, with entries whose inputs are not there
+    bool taken = false;    // its executor runs a task of somebody else, and has for a while: ours there have not begun
     bool pushed_since_recall = false;
     std::uint32_t widest = ~std::uint32_t{0};  // thousandths of a CPU that a task may ask for
     std::uint32_t shape = 0;                   // of the tasks that it runs
@@ -54,6 +55,7 @@ class DispatchCore {
     std::int64_t load = 0;           // nanoseconds that what is in flight is expected to take
     std::int64_t due = 0;            // when the task pushed last should be done
     std::int64_t last_progress = 0;  // a result came, or the first task was pushed
+    std::int64_t recalled = 0;       // when the last recall began
   };
   // Of one input: the pair it was pushed to, or kNone; when it is expected, 0 if it is there.
   struct Input {
@@ -106,15 +108,17 @@ class DispatchCore {
     if (best.pair != kNone && !HasRoom(pairs_[static_cast<std::size_t>(best.pair)], cost)) return {};
     return best;
   }
-  // For a task whose inputs are there, on an urgent lane: these are never taken back, so who is stuck gets none. `late`: how much earlier
-  // it would start elsewhere, if its inputs' bytes were there.
+  // For a task whose inputs are there, perhaps on an urgent lane: these are never taken back, so who is stuck gets none, however long
+  // it would have to wait for somebody else. `late`: how much earlier it would start elsewhere, if its inputs' bytes were there.
   template <class HasPlace>
   int ChooseUrgent(HasPlace has_place, std::span<const std::int64_t> moves = {}, std::int64_t* late = nullptr) const {
     int best = kNone;
     std::int64_t best_start = 0, earliest = std::numeric_limits<std::int64_t>::max();
     for (int i = 0; i < size(); ++i) {
       const Pair& pair = pairs_[static_cast<std::size_t>(i)];
-      if (!pair.open || pair.blocked || !has_place(i)) continue;
+      if (!pair.open || pair.blocked || pair.taken || (pair.paused && !pair.starved) || IsStuck(pair, clock_) ||
+          !has_place(i))
+        continue;
       const std::int64_t free = FreeAt(pair);
       earliest = std::min(earliest, free);
       const std::int64_t start = free + (moves.empty() ? 0 : moves[static_cast<std::size_t>(i)]);
@@ -152,6 +156,7 @@ class DispatchCore {
   void OnRecalled(int pair) {
     At(pair).paused = true;
     At(pair).pushed_since_recall = false;
+    At(pair).recalled = clock_;
   }
 
   // A worker has measured a run of `function`.
@@ -180,7 +185,7 @@ class DispatchCore {
   bool IsFree(int pair) const {
     const Pair& at = pairs_[static_cast<std::size_t>(pair)];
     if (!at.open || at.blocked) return false;
-    return at.places > 0 ? at.in_flight < at.places : at.in_flight == 0 || at.starved;
+    return at.places > 0 ? at.in_flight < at.places : (at.in_flight == 0 && !at.paused) || at.starved;
   }
   bool AnyRuns(std::uint32_t shape) const {
     return std::any_of(pairs_.begin(), pairs_.end(), [shape](const Pair& at) {
@@ -192,23 +197,79 @@ class DispatchCore {
   static std::uint32_t Want(std::uint64_t outstanding, std::uint32_t slots) {
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(outstanding, slots));
   }
+  // Whether nothing of the pair's has ended, or a recall has had no answer, for so long that somebody may look what its worker does.
+  bool MayBeTaken(int pair, std::int64_t now) const {
+    const Pair& at = pairs_[static_cast<std::size_t>(pair)];
+    if (!at.open || at.places > 0 || at.blocked || (at.in_flight == 0 && !at.paused)) return false;
+    return now - (at.in_flight > 0 ? at.last_progress : at.recalled) >= kStuckNanos;
+  }
+  // Workers that are leased and no use.
+  std::uint32_t Lost(std::uint32_t shape) const {
+    return static_cast<std::uint32_t>(std::count_if(pairs_.begin(), pairs_.end(), [shape](const Pair& at) {
+      return at.open && at.shape == shape && !at.blocked && at.taken;
+    }));
+  }
+  // Tasks with workers that have not begun them.
+  std::uint64_t NotBegun(std::uint32_t shape) const {
+    std::uint64_t tasks = 0;
+    for (const Pair& at : pairs_) {
+      const std::uint32_t run = at.places > 0 ? at.places : at.taken ? 0 : 1;
+      if (at.open && at.shape == shape && at.in_flight > run) tasks += at.in_flight - run;
+    }
+    return tasks;
+  }
+  // What a task with a worker of this machine is expected to take.
+  std::int64_t CostInLanes(std::uint32_t shape) const {
+    std::int64_t cost = 0;
+    for (const Pair& at : pairs_)
+      if (at.open && at.shape == shape && at.places == 0 && at.in_flight > 0)
+        cost = std::max(cost, at.load / at.in_flight);
+    return cost;
+  }
+  // Places on other machines that have something to do.
+  std::uint32_t PlacesInUse(std::uint32_t shape) const {
+    std::uint32_t places = 0;
+    for (const Pair& at : pairs_)
+      if (at.open && at.shape == shape) places += std::min(at.places, at.in_flight);
+    return places;
+  }
+  // For how long no worker of this machine has finished anything; -1: none has anything to do.
+  std::int64_t SilentFor(std::uint32_t shape, std::int64_t now) const {
+    std::int64_t silent = -1;
+    for (const Pair& at : pairs_) {
+      if (!at.open || at.shape != shape || at.places > 0 || at.blocked || at.in_flight == 0) continue;
+      silent = silent < 0 ? now - at.last_progress : std::min(silent, now - at.last_progress);
+    }
+    return silent;
+  }
+
+  // What the executor of this very process could do about tasks that wait: nothing, run the one that it waits for, or any.
+  enum class Own { kBusy, kWaits, kIdle };
+
   // Whether tasks that a worker has not begun should be taken back: it waits in Get; or it is stuck in one task while
-  // another worker has nothing; or it starves while a task of this process waits (`own_waits`): what that one waits for may
-  // lie behind an entry that in turn waits for it.
-  bool ShouldRecall(int pair, std::int64_t now, bool own_waits = false) const {
+  // somebody else has nothing to do, another worker or this process; or while a task of this process waits (Own::kWaits) it
+  // starves, as what that one waits for may lie behind an entry that in turn waits for it; or it runs a task of somebody else's
+  // meanwhile, which may be endless, and the one that waits can run what it waits for itself.
+  bool ShouldRecall(int pair, std::int64_t now, Own own = Own::kBusy) const {
     const Pair& at = pairs_[static_cast<std::size_t>(pair)];
     if (!at.open || at.paused || at.in_flight < 1 || !at.pushed_since_recall) return false;
     if (at.blocked) return true;
-    if (at.in_flight < 2 || now - at.last_progress < kStuckNanos) return false;
-    if (at.starved && own_waits) return true;
+    if ((at.in_flight < 2 && !at.taken) || now - at.last_progress < kStuckNanos) return false;
+    if (own == Own::kWaits && (at.starved || at.taken)) return true;
+    if (own == Own::kIdle && !at.starved && at.places == 0) return true;
     for (int i = 0; i < size(); ++i) {
       const Pair& other = pairs_[static_cast<std::size_t>(i)];
-      if (i != pair && other.open && other.shape == at.shape && !other.blocked && other.in_flight == 0) return true;
+      if (i == pair || !other.open || other.shape != at.shape || other.blocked || other.paused) continue;
+      if (other.places > 0 ? other.in_flight < other.places : other.in_flight == 0) return true;
     }
     return false;
   }
 
  private:
+  // In one task, of ours or of somebody else's: who knows for how long.
+  static bool IsStuck(const Pair& pair, std::int64_t now) {
+    return pair.places == 0 && !pair.starved && pair.in_flight > 0 && now - pair.last_progress >= kStuckNanos;
+  }
   // What is in flight began when the last result came. Who is late is expected to need as long again.
   std::int64_t FreeAt(const Pair& pair) const {
     if (pair.places > 0)

@@ -131,7 +131,8 @@ bool Submitter::TryPushLocked(ObjectRoot* root, std::uint32_t function) {
   return true;
 }
 
-void Submitter::PushLocked(int index, int lane_index, ObjectRoot* root, std::int64_t start, std::uint32_t cost) {
+void Submitter::PushLocked(int index, int lane_index, ObjectRoot* root, std::int64_t start, std::uint32_t cost,
+                           bool inputs_ready) {
   OutPair& pair = PairAt(index);
   Lane& lane = pair.lanes[lane_index];
   const std::uint32_t depth = store::LaneDepth(lane_index);
@@ -139,6 +140,7 @@ void Submitter::PushLocked(int index, int lane_index, ObjectRoot* root, std::int
   const std::uint32_t position = lane.tail++;
   lane.slots[position % depth] = root->slot;
   lane.costs[position % depth] = cost;
+  if (lane_index == 0 && root->extra && !inputs_ready) pair.may_wait = lane.tail;
   if (pair.places > 0) NoteInputsThereLocked(pair, *root);
   root->phase = Phase::kPushed;
   root->pair.store(static_cast<std::uint8_t>(index), std::memory_order_relaxed);
@@ -299,6 +301,25 @@ ObjectRoot* Submitter::RunnableLocked() {
   return nullptr;
 }
 
+// Whether a task whose inputs are there may go to the pair's ordinary lane, where it can be taken back again: nothing before it waits
+// for inputs, and so perhaps for this very task.
+bool Submitter::TakesReadyLocked(const OutPair& pair, int index) {
+  const Lane& lane = pair.lanes[0];
+  const DispatchCore::Pair& at = core_.At(index);
+  return pair.places == 0 && !at.paused && !at.full && !Ring::After(pair.may_wait, lane.head);
+}
+
+// The places in lanes that its record names are those of its first push. They are forgotten: another lane may have such a place.
+void Submitter::ForgetWhereInputsWereLocked(const ObjectRoot& root) {
+  store::TaskRecord& record = slots_.SlotOf(root).task;
+  if (record.flags & store::kTaskArgumentsInBlock) return;
+  std::byte* at = record.inline_bytes + offsetof(store::DependencyRecord, bound);
+  for (std::uint32_t i = 0; i < record.dependencies; ++i, at += sizeof(store::DependencyRecord)) {
+    // A worker that has not acknowledged the recall may be reading it; what it makes of either value it throws away.
+    std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(at)).store(0, std::memory_order_relaxed);
+  }
+}
+
 // Urgent lanes take only what can run at once, so that nothing in them ever waits for what is behind it.
 //
 // What takes long, or was never measured, waits for somebody who is free, as it could not be taken back from who is not. Not for ever: a
@@ -323,7 +344,7 @@ void Submitter::PushRequeueLocked() {
         if (wait_for_free && (!core_.IsFree(pair) || (PairAt(pair).places == 0 && queued > 0))) return false;
         if (ShapeOf(*root) != PairAt(pair).shape) return false;
         if (root->extra && root->extra->cpus_milli > PairAt(pair).widest) return false;
-        return queued < limits::kUrgentDepth;
+        return queued < limits::kUrgentDepth || TakesReadyLocked(PairAt(pair), pair);
       };
       if (moves_count) {
         std::int64_t late = 0;
@@ -340,7 +361,9 @@ void Submitter::PushRequeueLocked() {
     }
     WaitsNoMoreLocked(*root);
     const std::uint32_t cost = core_.CostOf(slots_.SlotOf(*root).task.function);
-    PushLocked(best, 1, root, core_.clock(), cost);
+    const bool ordinary = TakesReadyLocked(PairAt(best), best);
+    if (ordinary) ForgetWhereInputsWereLocked(*root);
+    PushLocked(best, ordinary ? 0 : 1, root, core_.clock(), cost, true);
   }
   requeue_.swap(later);
   if (held_shapes_ == 0) {
@@ -397,6 +420,23 @@ void Submitter::SettleRecallLocked(int index) {
   for (Pin& hold : holds) DropLocked(std::move(hold));
 }
 
+// Whether the worker runs a task of somebody else's: none of ours has begun and not ended.
+bool Submitter::IsTakenLocked(const OutPair& pair) {
+  if (!pair.matched || pair.control->executing.load(std::memory_order_relaxed) == 0) return false;
+  for (int lane = 0; lane < 2; ++lane) {
+    const std::uint32_t claimed = pair.in->claimed[lane].load(std::memory_order_acquire);
+    if (pair.lanes[lane].head != pair.lanes[lane].tail && Ring::After(claimed, pair.lanes[lane].head)) return false;
+  }
+  return true;
+}
+
+DispatchCore::Own Submitter::OwnLocked() const {
+  if (!parts_.is_worker) return DispatchCore::Own::kBusy;
+  if (parts_.control->blocked.load(std::memory_order_relaxed) != 0) return DispatchCore::Own::kWaits;
+  const bool asleep = parts_.control->asleep.load(std::memory_order_relaxed) != 0;
+  return asleep ? DispatchCore::Own::kIdle : DispatchCore::Own::kBusy;
+}
+
 void Submitter::PumpLocked() {
   ++pumps_;
   if (pool_lost_) return;
@@ -413,20 +453,25 @@ void Submitter::PumpLocked() {
   if (outstanding_ == 0) return;
   const std::int64_t now = active_.empty() ? 0 : NowNanos();
   core_.Tick(now);
+  for (int i = 0; i < core_.size(); ++i) core_.At(i).taken = core_.MayBeTaken(i, now) && IsTakenLocked(PairAt(i));
   held_shapes_ = 0;
   requeue_.empty() ? void(held_since_ = 0) : PushRequeueLocked();
   if (backlog_size_ > requeue_.size()) PushBacklogLocked();
-  const bool own_waits = parts_.control->blocked.load(std::memory_order_relaxed) != 0;
+  const DispatchCore::Own own = OwnLocked();
+  const std::size_t requeued = requeue_.size();
   for (int i = 0; i < core_.size(); ++i) {
     if (!core_.At(i).open) continue;
     OutPair& pair = PairAt(i);
-    if (core_.ShouldRecall(i, now, own_waits)) RecallLocked(i);
+    const bool is_mine = own != DispatchCore::Own::kIdle || MayRunHereLocked(pair.shape);
+    if (core_.ShouldRecall(i, now, is_mine ? own : DispatchCore::Own::kBusy)) RecallLocked(i);
     FlushBellLocked(pair);
   }
+  const bool taken_back = requeue_.size() > requeued;
   if (!requeue_.empty()) PushRequeueLocked();
   for (OutPair* pair : active_) FlushBellLocked(*pair);
+  if (taken_back && own == DispatchCore::Own::kIdle && !requeue_.empty()) RingLocked();  // our executor can run it
   if (backlog_size_ > 0 || active_.size() < parts_.slots || blocked_changed ||
-      shapes_[0].Widest() != shapes_[0].wanted_milli || shapes_.size() > 1)
+      shapes_[0].Widest() != shapes_[0].wanted_milli || shapes_.size() > 1 || IsWantStaleLocked(now))
     WantLocked();
 }
 

@@ -50,6 +50,7 @@ struct OutPair {
   std::uint32_t rung_asleep = 0;
   // Lane tails and releases when the worker was last looked at: it knows of what came before, or was rung for it.
   std::uint32_t told = 0, told_urgent = 0, told_released = 0;
+  std::uint32_t may_wait = 0;  // the position after the last ordinary entry whose inputs may have been missing
   std::uint32_t nonce = 0;
   bool matched = false;           // the worker has reset its half for this pair
   Ring::Recall recall;            // lane 0
@@ -244,7 +245,13 @@ class Submitter {
   }
   void NoteLateLocked(const ObjectRoot& root, std::int64_t late);
   void SayWhereInputsAreLocked(const ObjectRoot& root);
-  void PushLocked(int pair, int lane, ObjectRoot* root, std::int64_t start, std::uint32_t cost);
+  void PushLocked(int pair, int lane, ObjectRoot* root, std::int64_t start, std::uint32_t cost,
+                  bool inputs_ready = false);
+  bool TakesReadyLocked(const OutPair& pair, int index);
+  void ForgetWhereInputsWereLocked(const ObjectRoot& root);
+  static bool IsTakenLocked(const OutPair& pair);
+  DispatchCore::Own OwnLocked() const;
+  bool IsWantStaleLocked(std::int64_t now);
   void FlushBellLocked(OutPair& pair);
   bool IsBehindLocked(const OutPair& pair) const;
   void PushBacklogLocked();
@@ -326,6 +333,7 @@ class Submitter {
   std::uint64_t outstanding_ = 0;       // submitted, not ready
   std::uint64_t promised_ = 0;          // of outstanding_: promises
   std::uint64_t pumps_ = 0;
+  std::int64_t want_looked_at_ = 0;  // how long what waits will wait changes with time alone
   std::vector<Root*> to_free_;
   std::vector<std::function<void()>> due_hooks_, patient_hooks_;
   std::vector<Extra*> spare_extras_;  // with the room that their vectors have grown

@@ -134,7 +134,7 @@ std::uint32_t Executor::ExecuteTimed(const store::TaskRecord& record, IncomingRo
 
 void Executor::Execute(const store::TaskRecord& record, IncomingRoot* incoming,
                        std::vector<detail::Stored>& dependencies, Outcome* outcome) {
-  ++depth_;
+  if (depth_++ == 0) context_.control()->executing.store(1, std::memory_order_relaxed);
   detail::Encoder result;
   for (const detail::Stored& input : dependencies) {
     if (!input.error) continue;
@@ -145,7 +145,7 @@ void Executor::Execute(const store::TaskRecord& record, IncomingRoot* incoming,
   if (outcome->flags == 0) Call(record, incoming, dependencies, result, outcome);
   StoreOutcome(result, outcome);
   lost_inputs_.clear();
-  --depth_;
+  if (--depth_ == 0) context_.control()->executing.store(0, std::memory_order_relaxed);
 }
 
 void Executor::Call(const store::TaskRecord& record, IncomingRoot* incoming, std::vector<detail::Stored>& dependencies,

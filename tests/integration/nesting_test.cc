@@ -2,7 +2,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -33,6 +36,16 @@ std::vector<ObjectRef<int>> StartMany(int n) {
 int Slow(int ms) {
   usleep(static_cast<unsigned>(ms) * 1000);
   return ms;
+}
+
+int FanOut(int n) {
+  int sum = 0;
+  for (const int value : sheaf::Get(StartMany(n))) sum += value;
+  return sum;
+}
+void BehindAGate(const std::string& folder) {
+  std::ofstream(folder + "/begun").close();
+  while (access((folder + "/gate").c_str(), F_OK) != 0) usleep(1'000);
 }
 
 class Nesting : public testing::TestWithParam<const char*> {
@@ -82,6 +95,41 @@ TEST_P(Nesting, ChainsCrossWorkersAndSubmitters) {
   // AwaitOther takes the ref itself and adds one.
   EXPECT_EQ(value.Get(), 301);
 }
+
+// Of two, three or four workers one runs a task that ends when all is over.
+class BesideALongTask : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    setenv("SHEAF_WORKERS", GetParam(), 1);
+    sheaf::Init();
+    char name[] = "/tmp/sheaf-nesting-test-XXXXXX";
+    folder_ = mkdtemp(name);
+    long_ = Remote<BehindAGate>(folder_);
+    while (access((folder_ + "/begun").c_str(), F_OK) != 0) usleep(1'000);
+  }
+  void TearDown() override {
+    std::ofstream(folder_ + "/gate").close();
+    long_.Get();
+    long_ = {};
+    sheaf::Shutdown();
+    std::filesystem::remove_all(folder_);
+    unsetenv("SHEAF_WORKERS");
+  }
+  std::string folder_;
+  ObjectRef<void> long_;
+};
+
+TEST_P(BesideALongTask, ChildrenThatTheirParentAwaitsDoNotWaitForIt) {
+  for (int round = 0; round < 100; ++round) ASSERT_EQ(Remote<FanOut>(10).Get(std::chrono::seconds(20)), 45) << round;
+}
+
+TEST_P(BesideALongTask, ChildrenWhoseParentHasEndedDoNotWaitForIt) {
+  for (int round = 0; round < 100; ++round)
+    ASSERT_EQ(Remote<Add>(Remote<StartAndReturn>(round), 1).Get(std::chrono::seconds(20)), round + 101) << round;
+}
+
+INSTANTIATE_TEST_SUITE_P(Workers, BesideALongTask, testing::Values("2", "3", "4"),
+                         [](const auto& info) { return std::string("With") + info.param; });
 
 INSTANTIATE_TEST_SUITE_P(Workers, Nesting, testing::Values("1", "2", "4"),
                          [](const auto& info) { return std::string("With") + info.param; });

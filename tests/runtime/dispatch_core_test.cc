@@ -217,6 +217,46 @@ TEST(DispatchCore, RecallsFromBehindALongTaskOnlyWhenAnotherWorkerIsIdle) {
   EXPECT_FALSE(core.ShouldRecall(0, kMillisecond / 2));
 }
 
+TEST(DispatchCore, TakesTheOnlyTaskBackFromAWorkerThatRunsSomebodyElses) {
+  DispatchCore core = WithPairs(2);
+  core.OnPushed(0, 0, kCost, 0);
+  EXPECT_FALSE(core.MayBeTaken(0, kMillisecond / 2));
+  EXPECT_FALSE(core.ShouldRecall(0, 2 * kMillisecond)) << "it may be running";
+  ASSERT_TRUE(core.MayBeTaken(0, 2 * kMillisecond));
+  core.At(0).taken = true;
+  EXPECT_EQ(core.Lost(0), 1u);
+  EXPECT_TRUE(core.ShouldRecall(0, 2 * kMillisecond));
+  core.OnPushed(1, 0, kCost, 2 * kMillisecond);
+  EXPECT_FALSE(core.ShouldRecall(0, 2 * kMillisecond)) << "nobody has nothing to do";
+  EXPECT_TRUE(core.ShouldRecall(0, 2 * kMillisecond, DispatchCore::Own::kWaits));
+}
+
+TEST(DispatchCore, TakesBackFromBehindALongTaskWhatThisProcessCouldRunItself) {
+  DispatchCore core = WithPairs(1);
+  core.OnPushed(0, 0, kCost, 0);
+  core.OnPushed(0, 0, kCost, 0);
+  EXPECT_FALSE(core.ShouldRecall(0, 2 * kMillisecond));
+  EXPECT_FALSE(core.ShouldRecall(0, 2 * kMillisecond, DispatchCore::Own::kWaits)) << "the first of them will end";
+  EXPECT_TRUE(core.ShouldRecall(0, 2 * kMillisecond, DispatchCore::Own::kIdle));
+}
+
+TEST(DispatchCore, GivesWhatWasTakenBackToNobodyWhoIsStuckHoweverIdleHeLooks) {
+  DispatchCore core = WithPairs(2);
+  const auto anywhere = [](int) { return true; };
+  core.OnPushed(0, 0, kCost, 0);
+  core.OnRecalled(0);
+  core.OnTakenBack(0, 1, kCost);
+  EXPECT_EQ(core.ChooseUrgent(anywhere), 1) << "the other has not said yet that it gives it back";
+  EXPECT_FALSE(core.IsFree(0));
+  core.OnPushed(1, 0, kCost, 0);
+  core.Tick(2 * kMillisecond);
+  EXPECT_EQ(core.ChooseUrgent(anywhere), DispatchCore::kNone);
+  core.At(0).paused = false;
+  EXPECT_EQ(core.ChooseUrgent(anywhere), 0);
+  core.At(0).taken = true;
+  EXPECT_EQ(core.ChooseUrgent(anywhere), DispatchCore::kNone);
+}
+
 TEST(DispatchCore, WantsNoMoreWorkersThanTasksOrSlots) {
   EXPECT_EQ(DispatchCore::Want(0, 4), 0u);
   EXPECT_EQ(DispatchCore::Want(3, 4), 3u);
@@ -244,6 +284,21 @@ TEST(DispatchCore, StaysWhereTheBytesAreUntilWaitingTakesLongerThanMovingThem) {
   }
   EXPECT_EQ(there, 2) << "the second waits 10 ms, the third would wait 20";
   EXPECT_EQ(elsewhere, 1);
+}
+
+TEST(DispatchCore, CountsWhatHasNotBegunAndTakesItBackForAFreePlaceElsewhere) {
+  DispatchCore core = WithPairs(1);
+  for (int i = 0; i < 3; ++i) core.OnPushed(0, 0, kCost, 0);
+  EXPECT_EQ(core.NotBegun(0), 2u);
+  EXPECT_EQ(core.SilentFor(0, 30 * kMillisecond), 30 * kMillisecond);
+  EXPECT_FALSE(core.ShouldRecall(0, 30 * kMillisecond));
+  core.Open(1, 2);
+  core.OnPushed(1, 0, kCost, 30 * kMillisecond);
+  EXPECT_EQ(core.PlacesInUse(0), 1u);
+  EXPECT_TRUE(core.ShouldRecall(0, 30 * kMillisecond)) << "one of its two places is free";
+  core.OnPushed(1, 0, kCost, 30 * kMillisecond);
+  EXPECT_FALSE(core.ShouldRecall(0, 30 * kMillisecond));
+  EXPECT_EQ(core.NotBegun(0), 2u);
 }
 
 TEST(DispatchCore, WaitsForAWorkerHereRatherThanSendLargeInputsAway) {

@@ -83,15 +83,11 @@ TEST(Deadlock, ARetriedProducerDoesNotQueueBehindItsConsumers) {
 
 TEST(Deadlock, WorkersThatAllWaitLeaveASlotForWhatTheyWaitFor) {
   Options options;
-  options.slots = 2;
-  const Plan waits = Do({GetRef(0)});
-  options.plan = {{Do({Compute(100 * kMilli)}), {}, {}, 0},
-                  {Do({Compute(kMicro)}), {0}, {}, 0},  // not ready: where it waits, its worker dies
-                  {waits, {}, {1}, 0},
-                  {waits, {}, {1}, 0},
-                  {waits, {}, {1}, 0},
-                  {waits, {}, {1}, 0}};
-  options.kills = {{60 * kMilli, 1}};
+  options.slots = 1;
+  options.plan = {{Do({Compute(60 * kMilli)}), {}, {}, 0},
+                  {Do({Compute(kMicro)}), {0}, {}, 0},  // not ready when its worker dies: who waits for it passes it
+                  {Do({GetRef(0)}), {}, {1}, 0}};
+  options.kills = {{50 * kMilli, 0}};
   ExpectOnlyTheRuleSaves(options, Bug::kBlockedKeepsSlot);
 }
 
@@ -107,7 +103,7 @@ TEST(Deadlock, AChildIsTakenBackFromBehindATaskThatWaitsForItsParent) {
 // Seeds rather than a program: these need more to come together than one would write down.
 void ExpectHangsInSomeSeed(Bug broken) {
   int hangs = 0;
-  for (std::uint64_t seed = 1; seed <= 1000 && hangs == 0; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 5000 && hangs == 0; ++seed) {
     Options options = DrawOptions(seed);
     options.bug = broken;
     hangs += RunOnce(options).failure.find("not everything gets done") != std::string::npos;

@@ -135,6 +135,7 @@ void Executor::Begin(std::uint32_t id, int region, int lane, std::uint32_t posit
   frame.script = ScriptOf(task.plan, task.seed, task.depth, task.refs.size());
   frame.value[0] = Mix(task.seed);
   frames_.push_back(std::move(frame));
+  self_.memory->executing.store(1);
   for (const auto* list : {&task.dependencies, &task.refs})
     for (const auto given : *list) Hold(frames_.back(), given);
 }
@@ -273,6 +274,7 @@ void Executor::Publish(Frame& frame) {
 void Executor::Finish(Frame& frame) {
   for (const auto object : frame.held) self_.refs.erase(self_.refs.find(object));
   frames_.pop_back();
+  self_.memory->executing.store(frames_.empty() ? 0 : 1);
 }
 
 bool Executor::Uses(Client dead) const {

@@ -88,7 +88,7 @@ struct Task {
 struct Memory {
   std::vector<std::unique_ptr<store::OutRegion>> outs;
   std::vector<std::unique_ptr<store::InRegion>> ins;
-  std::atomic<std::uint32_t> blocked{0}, starved{0};
+  std::atomic<std::uint32_t> blocked{0}, starved{0}, executing{0};
   bool forgotten = false;
 };
 

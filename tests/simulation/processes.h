@@ -44,6 +44,7 @@ class Submitter {
     const store::InRegion* in = nullptr;
     const Memory* memory = nullptr;
     Lane lanes[2];
+    std::uint32_t may_wait = 0;
     Ring::Recall recall;
     bool matched = false;
   };
@@ -52,7 +53,9 @@ class Submitter {
   runtime::DispatchCore::Choice Choose(const Task& task);
   bool TryPush(Task& task);
   bool InputsPushed(const Task& task);
-  void Push(int index, int lane, Task& task, Time start);
+  void Push(int index, int lane, Task& task, Time start, bool inputs_ready = false);
+  bool TakesReady(int index);
+  static bool IsTaken(const OutPair& pair);
   void Consume(int index);
   void ConsumeLane(int index, int lane);
   void TakeBack(int index, std::uint32_t from, std::uint32_t end);

@@ -45,13 +45,14 @@ bool Submitter::InputsPushed(const Task& task) {
   });
 }
 
-void Submitter::Push(int index, int lane_index, Task& task, Time start) {
+void Submitter::Push(int index, int lane_index, Task& task, Time start, bool inputs_ready) {
   OutPair& pair = pairs_.at(index);
   Lane& lane = pair.lanes[lane_index];
   const std::uint32_t depth = lane_index == 0 ? limits::kLaneDepth : limits::kUrgentDepth;
   if (lane.tail - lane.head >= depth) cluster_.Fail("a lane overflowed");
   const std::uint32_t position = lane.tail++;
   lane.slots[position % depth] = task.id;
+  if (lane_index == 0 && !task.dependencies.empty() && !inputs_ready) pair.may_wait = lane.tail;
   task.phase = Phase::kPushed;
   HomeWord home{HomeKind::kBound};
   home.lane = static_cast<std::uint32_t>(lane_index);
@@ -227,6 +228,21 @@ bool Submitter::InputsReady(const Task& task) {
   return true;
 }
 
+bool Submitter::TakesReady(int index) {
+  const OutPair& pair = pairs_.at(index);
+  const DispatchCore::Pair& at = core_.At(index);
+  return !at.paused && !at.full && !Ring::After(pair.may_wait, pair.lanes[0].head);
+}
+
+bool Submitter::IsTaken(const OutPair& pair) {
+  if (!pair.matched || pair.memory->executing.load() == 0) return false;
+  for (int lane = 0; lane < 2; ++lane) {
+    const Lane& at = pair.lanes[lane];
+    if (at.head != at.tail && Ring::After(pair.in->claimed[lane].load(), at.head)) return false;
+  }
+  return true;
+}
+
 void Submitter::PushRequeue() {
   std::deque<std::uint32_t> later;
   for (const auto id : requeue_) {
@@ -235,13 +251,13 @@ void Submitter::PushRequeue() {
     if (InputsReady(cluster_.TaskOf(id))) {
       best = core_.ChooseUrgent([&](int index) {
         const Lane& urgent = pairs_.at(index).lanes[1];
-        return urgent.tail - urgent.head < limits::kUrgentDepth;
+        return urgent.tail - urgent.head < limits::kUrgentDepth || TakesReady(index);
       });
     }
     if (best == DispatchCore::kNone) {
       later.push_back(id);
     } else {
-      Push(best, 1, cluster_.TaskOf(id), core_.clock());
+      Push(best, TakesReady(best) ? 0 : 1, cluster_.TaskOf(id), core_.clock(), true);
     }
   }
   requeue_.swap(later);
@@ -269,6 +285,7 @@ void Submitter::Want() {
   std::uint32_t level = DispatchCore::Want(outstanding_, cluster_.options.slots);
   if (level > 0)
     for (const auto& [index, pair] : pairs_) level += core_.At(index).blocked;
+  if (level > 0) level += core_.Lost(0);
   if (level == wanted_) return;
   wanted_ = level;
   cluster_.pool->Send(self_, lease::Want{self_.id, level, 1000});
@@ -284,6 +301,11 @@ void Submitter::Pump() {
     core_.At(index).starved = pair.memory->starved.load() != 0;
   }
   core_.Tick(cluster_.world.now);
+  // Taking back from whoever is busy with another task saves what the older rules are for, most of the time: it goes with them.
+  const Bug bug = cluster_.options.bug;
+  const bool takes = bug != Bug::kNoRecallOfBlocked && bug != Bug::kNoRecallOfStarved && bug != Bug::kBlockedKeepsSlot;
+  for (auto& [index, pair] : pairs_)
+    core_.At(index).taken = takes && core_.MayBeTaken(index, cluster_.world.now) && IsTaken(pair);
   PushRequeue();
   PushBacklog();
   if (outstanding_ == 0) {
@@ -291,19 +313,22 @@ void Submitter::Pump() {
     if (wanted_ > 0 && cluster_.world.now - idle_since_ > 50 * kMilli) Want();
     return;
   }
+  DispatchCore::Own own = DispatchCore::Own::kBusy;
+  if (self_.executor && self_.memory->blocked.load() != 0) {
+    if (cluster_.options.bug != Bug::kNoRecallOfStarved) own = DispatchCore::Own::kWaits;
+  } else if (takes && self_.executor && self_.executor->idle()) {
+    own = DispatchCore::Own::kIdle;
+  }
   for (auto& [index, pair] : pairs_) {
     if (cluster_.options.bug == Bug::kNoRecallOfBlocked && core_.At(index).blocked) continue;
-    if (!pair.matched ||
-        !core_.ShouldRecall(index, cluster_.world.now,
-                            self_.memory->blocked.load() != 0 && cluster_.options.bug != Bug::kNoRecallOfStarved))
-      continue;
+    if (!pair.matched || !core_.ShouldRecall(index, cluster_.world.now, own)) continue;
     if (!Ring::OpenRecall(*pair.out, *pair.in, pair.lanes[0].tail, &pair.recall)) continue;
     core_.OnRecalled(index);
     TakeBack(index, pair.recall.taken, pair.recall.end);
   }
   PushRequeue();
   const bool waiting = !requeue_.empty() || !backlog_.empty();
-  if (waiting || pairs_.size() < cluster_.options.slots || blocked_changed) Want();
+  if (waiting || pairs_.size() < cluster_.options.slots || blocked_changed || core_.Lost(0) > 0) Want();
 }
 
 bool Submitter::TakeForInline(Task& task) {
