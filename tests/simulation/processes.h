@@ -1,5 +1,5 @@
 // The simulated submitter, executor, driver and pool. Each follows its original step by step:
-// runtime/dispatcher.cc, completion_reader.cc and peer_death.cc; worker/executor.cc and
+// runtime/dispatcher.cc, take_back.cc, completion_reader.cc, peer_death.cc; worker/executor.cc,
 // execution.cc; worker/pool_clients.cc and pool_leases.cc. What decides is the original: LeaseCore,
 // PoolCore, DispatchCore and the ring code.
 #pragma once

@@ -1,4 +1,4 @@
-// The simulated submitting side: runtime/dispatcher.cc, completion_reader.cc, peer_death.cc.
+// The simulated submitting side: runtime/dispatcher.cc, take_back.cc, completion_reader.cc, peer_death.cc.
 #include <algorithm>
 
 #include "tests/simulation/processes.h"
