@@ -260,7 +260,8 @@ class DispatchCore {
     for (int i = 0; i < size(); ++i) {
       const Pair& other = pairs_[static_cast<std::size_t>(i)];
       if (i == pair || !other.open || other.shape != at.shape || other.blocked || other.paused) continue;
-      if (other.places > 0 ? other.in_flight < other.places : other.in_flight == 0) return true;
+      // What waits at a relay has its bytes there: it leaves only for somebody who has nothing at all.
+      if (at.places == 0 && other.places > 0 ? other.in_flight < other.places : other.in_flight == 0) return true;
     }
     return false;
   }

@@ -301,6 +301,16 @@ TEST(DispatchCore, CountsWhatHasNotBegunAndTakesItBackForAFreePlaceElsewhere) {
   EXPECT_EQ(core.NotBegun(0), 2u);
 }
 
+TEST(DispatchCore, TakesNothingBackFromAMachineForOnePlaceOfAnother) {
+  DispatchCore core;
+  for (const int relay : {0, 1}) core.Open(relay, 2);
+  for (int i = 0; i < 3; ++i) core.OnPushed(0, 0, kCost, 0);
+  core.OnPushed(1, 0, kCost, 0);
+  EXPECT_FALSE(core.ShouldRecall(0, 2 * kMillisecond));
+  core.OnConsumed(1, 1, kCost, 0);
+  EXPECT_TRUE(core.ShouldRecall(0, 2 * kMillisecond));
+}
+
 TEST(DispatchCore, WaitsForAWorkerHereRatherThanSendLargeInputsAway) {
   DispatchCore core;
   core.Open(0);
