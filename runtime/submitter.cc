@@ -283,7 +283,7 @@ void Submitter::FinishInlineLocked(ObjectRoot* root, std::uint32_t flags, std::s
   SHEAF_CHECK(root->phase == Phase::kInline && payload.size() <= limits::kPayloadInline);
   store::HomeSlot& home = HomeOf(*root);
   home.size = static_cast<std::uint32_t>(payload.size());
-  std::memcpy(home.payload, payload.data(), payload.size());
+  if (!payload.empty()) std::memcpy(home.payload, payload.data(), payload.size());
   root->result_record = 0;
   home.word.store(HomeWord{HomeKind::kValue, flags}.Pack(), std::memory_order_release);
   if (!holds.empty()) ExtraOf(root).holds = std::move(holds);
