@@ -201,6 +201,7 @@ void Shutdown() noexcept {
           stderr);
     return;
   }
+  context->StopHooks();
   struct {
     wire::Header header;
   } goodbye{};

@@ -127,7 +127,7 @@ void Submitter::ReadyLocked(ObjectRoot* root) {
       const auto found = queue.wide.find(milli);
       if (--found->second == 0) queue.wide.erase(found);
     }
-    for (auto& hook : extra->hooks) (extra->away ? patient_hooks_ : due_hooks_).push_back(std::move(hook));
+    for (Hook& hook : extra->hooks) RunSoonLocked(std::move(hook));
     extra->hooks.clear();
     if (extra->kept_by == 0 && extra->made_by == 0 && extra->holds.empty() && extra->private_error.empty())
       GiveExtraLocked(root);
@@ -173,6 +173,7 @@ void Submitter::FreeLocked(Root* first) {
         if (object->result_record != 0) ReleaseRecordLocked(object);
         if (object->extra) {
           if (object->extra->made_by != 0) --remembered_count_;
+          IsAwayNoMoreLocked(object);
           for (Pin& hold : object->extra->holds) DropLocked(std::move(hold));
           for (Pin& pin : object->extra->stands_in) DropLocked(std::move(pin));
           GiveExtraLocked(object);

@@ -58,7 +58,8 @@ class Context {
                                          const ForeignProgram* program = nullptr, const std::string& files = {});
   ~Context();
 
-  void Start();  // the helper thread
+  void Start();                                // the helper thread
+  void StopHooks() { patient_hooks_.Stop(); }  // before this is no longer the process's context
   void SetRunner(TaskRunner* runner) { runner_.store(runner, std::memory_order_release); }
   TaskRunner* runner() const { return runner_.load(std::memory_order_acquire); }
 

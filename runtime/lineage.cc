@@ -34,6 +34,7 @@ void Submitter::RememberLocked(ObjectRoot* root, std::uint32_t made_by, bool spe
   Extra& extra = ExtraOf(root);
   extra.made_by = made_by;
   extra.away = away;
+  away_count_ += away ? 1 : 0;
   extra.speaks = speaks;
   for (const Pin& hold : extra.holds) {
     if (!away || hold.get()->kind != kObjectRoot) continue;
@@ -83,17 +84,15 @@ std::vector<Pin> Submitter::TakeMustComeLocked() {
 
 // The process would leave: true, and they come, while any value of its is away.
 bool Submitter::BringHomeLocked() {
-  bool any = false;
   for (const Remembered& task : remembered_) {
     ObjectRoot* root = slots_.RootOf(task.place.slot);
     if (HomeOf(*root).generation.load(std::memory_order_relaxed) != task.place.generation || AwayAt(*root) == 0)
       continue;
-    any = true;
     if (root->extra->away_depth > kAwayDepthMax) continue;
     root->extra->away_depth = kAwayDepthMax + 1;
     next_look_ = 0;
   }
-  return any;
+  return away_count_ > 0;  // the helper may have some of them in hand
 }
 
 // False: it is gone.
@@ -164,8 +163,8 @@ void Submitter::RememberAgainLocked(const Remembered& task, std::int64_t now) {
 void Submitter::ForgetLineageLocked(ObjectRoot* root) {
   if (!root->extra || root->extra->made_by == 0) return;
   root->extra->made_by = 0;
-  root->extra->away = root->extra->lost = false;
-  root->extra->away_depth = 0;
+  IsAwayNoMoreLocked(root);
+  root->extra->lost = false;
   SHEAF_CHECK(remembered_count_ > 0);
   --remembered_count_;
   if (root->extra->kept_by != 0) return;
@@ -180,6 +179,13 @@ void Submitter::EndLineageLocked(ObjectRoot* root, std::vector<Pin> stands_in) {
   ForgetLineageLocked(root);
 }
 
+void Submitter::IsAwayNoMoreLocked(ObjectRoot* root) {
+  if (!root->extra || !std::exchange(root->extra->away, false)) return;
+  root->extra->away_depth = 0;
+  SHEAF_CHECK(away_count_ > 0);
+  --away_count_;
+}
+
 // All blocks of that object's value are here now.
 void Submitter::HasArrivedLocked(std::uint32_t slot, std::uint32_t generation) {
   // The completion was published before this was said, but perhaps nobody has read it yet.
@@ -188,8 +194,7 @@ void Submitter::HasArrivedLocked(std::uint32_t slot, std::uint32_t generation) {
   if (!root || root->phase != Phase::kReady || HomeOf(*root).generation.load(std::memory_order_relaxed) != generation ||
       AwayAt(*root) == 0)
     return;
-  root->extra->away = false;
-  root->extra->away_depth = 0;
+  IsAwayNoMoreLocked(root);
   if (!root->extra->speaks) ForgetLineageLocked(root);
 }
 

@@ -6,12 +6,16 @@
 
 namespace sheaf::runtime {
 
-PatientHooks::~PatientHooks() {
+void PatientHooks::Stop() {
   {
     std::lock_guard lock(mutex_);
     stop_ = true;
   }
   added_.notify_all();
+}
+
+PatientHooks::~PatientHooks() {
+  Stop();
   if (thread_.joinable()) thread_.join();
 }
 

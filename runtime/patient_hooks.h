@@ -19,6 +19,7 @@ class PatientHooks {
   PatientHooks& operator=(const PatientHooks&) = delete;
 
   void Add(std::vector<std::function<void()>> hooks);
+  void Stop();  // what runs may fail from now on, and nobody need hear of it; the destructor waits for it
 
  private:
   void Run();

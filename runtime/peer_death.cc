@@ -190,7 +190,7 @@ void Submitter::EndLoansLocked(std::uint32_t dead) {
 
 // What a value of a dead process may still lead to stays as long as somebody has the value.
 void Submitter::EndKeptLocked(std::int64_t now) {
-  constexpr std::int64_t kLookNanos = 100'000'000;
+  constexpr std::int64_t kLookNanos = 500'000'000;
   if (alone_with_.empty() || now - looked_at_kept_ < kLookNanos) return;
   looked_at_kept_ = now;
   std::vector<ObjectRoot*> kept;

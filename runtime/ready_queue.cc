@@ -35,10 +35,10 @@ void AddToQueue(const std::shared_ptr<ReadyQueue>& queue, const RefCore& ref, st
   }
   queue->own.push_back(ref);
   ++queue->hooked;
-  context.submitter().AddHook(static_cast<runtime::ObjectRoot*>(ref.pin.get()), [queue, token] {
-    std::lock_guard lock(queue->mutex);
-    queue->ready.push_back(token);
-  });
+  context.submitter().AddHook(static_cast<runtime::ObjectRoot*>(ref.pin.get()), {[queue, token] {
+                                std::lock_guard lock(queue->mutex);
+                                queue->ready.push_back(token);
+                              }});
 }
 
 namespace {
@@ -127,7 +127,7 @@ void CallWhenReady(const RefCore& ref, std::function<void()> f) {
   if (!ref.pin) throw Error("OnReady on an empty ObjectRef");
   runtime::RequireThisLife(*ref.pin.get(), context.life);
   if (ref.pin.get()->kind == runtime::kObjectRoot) {
-    context.submitter().AddHook(static_cast<runtime::ObjectRoot*>(ref.pin.get()), std::move(f));
+    context.submitter().AddHook(static_cast<runtime::ObjectRoot*>(ref.pin.get()), {std::move(f), true});
     return;
   }
   runtime::FetchObject(context, ref, kForever);

@@ -40,14 +40,21 @@ bool SameButForRecords(const Stored& a, const Stored& b) {
 }  // namespace
 
 std::vector<Remaker::LostBlock> Remaker::AwayBlocksOf(const Stored& value, std::uint32_t client) const {
+  std::vector<LostBlock> blocks = BlocksOf(value);
+  std::erase_if(blocks, [client](const LostBlock& block) {
+    return block.segment < limits::kAwayFirst || (client != 0 && block.client != client);
+  });
+  return blocks;
+}
+
+std::vector<Remaker::LostBlock> Remaker::BlocksOf(const Stored& value) {
   std::vector<LostBlock> blocks;
   for (std::size_t i = 0; i + sizeof(std::uint32_t) <= value.marks.size(); i += sizeof(std::uint32_t)) {
     std::uint32_t mark = 0;
     std::memcpy(&mark, value.marks.data() + i, sizeof mark);
     store::BlockRecord named{};
     if ((mark & detail::Encoder::kMarkRef) || !RecordAt(value, mark, &named)) continue;
-    if ((client == 0 || named.loc.client == client) && named.loc.segment >= limits::kAwayFirst)
-      blocks.push_back({named.loc.client, named.loc.segment, named.size, mark});
+    blocks.push_back({named.loc.client, named.loc.segment, named.size, mark});
   }
   return blocks;
 }
@@ -94,6 +101,20 @@ void Remaker::ReplaceBlock(std::uint32_t dead, const LostBlock& block, const Sto
   context_.socket().Send(remade, wire::Kind::kRemade);
 }
 
+// Small blocks came with the value: those of the second run must be the same.
+bool Remaker::SameBlocksBeside(const Stored& old, const Stored& value) const {
+  for (const LostBlock& block : BlocksOf(old)) {
+    store::BlockRecord before{}, now{};
+    if (block.segment >= limits::kAwayFirst) continue;
+    if (!RecordAt(old, block.at, &before) || !RecordAt(value, block.at, &now) || before.size != now.size) return false;
+    if (now.loc.segment >= limits::kAwayFirst) return false;
+    const std::byte* a = context_.peers().Resolve(before.loc, before.size);
+    const std::byte* b = context_.peers().Resolve(now.loc, now.size);
+    if (!a || !b || std::memcmp(a, b, before.size) != 0) return false;
+  }
+  return true;
+}
+
 bool Remaker::AnyIsHere(std::uint32_t dead, const std::vector<LostBlock>& blocks) const {
   return std::ranges::any_of(blocks, [&](const LostBlock& block) {
     Context::AwayOffer offer{};
@@ -112,7 +133,7 @@ bool Remaker::TryReplaceBlocks(Remake& remake) {
       why = "its task was run again, and failed";
     } else if (!SameButForRecords(old, remake.value)) {
       why = "its task was run again, and returned something of another shape";
-    } else if (AnyIsHere(dead, remake.blocks)) {
+    } else if (AnyIsHere(dead, remake.blocks) || !SameBlocksBeside(old, remake.value)) {
       why = "a part of it had come before, and parts of two runs make no value";
     }
     remake.stands_in.push_back(remake.again.pin);

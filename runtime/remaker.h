@@ -80,7 +80,9 @@ class Remaker {
   void LookAtRemembered(std::int64_t now);
   // Blocks of a value that were away when it was made, with `client`; 0: with anybody.
   std::vector<LostBlock> AwayBlocksOf(const detail::Stored& value, std::uint32_t client) const;
+  static std::vector<LostBlock> BlocksOf(const detail::Stored& value);
   void ClaimBlocks(const std::vector<LostBlock>& blocks, std::uint32_t dead);
+  bool SameBlocksBeside(const detail::Stored& old, const detail::Stored& value) const;
   bool AnyIsHere(std::uint32_t dead, const std::vector<LostBlock>& blocks) const;
   bool TryReplaceBlocks(Remake& remake);  // false: its task has not run again yet
   void ReplaceBlock(std::uint32_t dead, const LostBlock& block, const detail::Stored& value, std::vector<Pin>* copies);

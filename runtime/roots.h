@@ -34,13 +34,18 @@ enum RootKind : std::uint16_t { kObjectRoot = 1, kForeignRoot = 2, kBlockRoot = 
 //                  +----> kInline ------------------------------------------> kReady
 enum class Phase : std::uint8_t { kFree = 0, kBacklog, kPushed, kInline, kReady };
 
+struct Hook {
+  std::function<void()> call;
+  bool may_read = false;  // the user's: it may read what lies on another machine, and then waits
+};
+
 // Seldom needed parts of an object.
 struct Extra {
-  std::vector<Pin> holds;  // of the task's arguments until it ends (or the borrow does); of the value for a Put
-  std::vector<std::function<void()>> hooks;  // called once when the object is ready
-  std::string name;                          // given by the user
-  std::vector<std::byte> private_error;      // where the store had no room for it
-  std::uint32_t kept_by = 0;                 // the client that still uses the arguments; 0: nobody
+  std::vector<Pin> holds;   // of the task's arguments until it ends (or the borrow does); of the value for a Put
+  std::vector<Hook> hooks;  // called once when the object is ready
+  std::string name;         // given by the user
+  std::vector<std::byte> private_error;  // where the store had no room for it
+  std::uint32_t kept_by = 0;             // the client that still uses the arguments; 0: nobody
   std::uint32_t made_by = 0;  // the client that owes something to the value, which is remembered for it; 0: none
   bool speaks = false;        // with made_by: the value does, of what is not there yet
   // With made_by: blocks of the value lie on another machine still (docs/decisions/0012), and so many such values deep.

@@ -290,10 +290,17 @@ void Submitter::FinishInlineLocked(ObjectRoot* root, std::uint32_t flags, std::s
   ReadyLocked(root);
 }
 
-void Submitter::AddHook(ObjectRoot* root, std::function<void()> hook) {
+// While anything lies on other machines the user's hooks have a thread of their own: if they read it on the helper's, they would wait
+// for what only the helper can bring.
+void Submitter::RunSoonLocked(Hook hook) {
+  const bool may_wait = hook.may_read && (away_count_ > 0 || !must_come_.empty());
+  (may_wait ? patient_hooks_ : due_hooks_).push_back(std::move(hook.call));
+}
+
+void Submitter::AddHook(ObjectRoot* root, Hook hook) {
   Lock lock(*this);
   if (root->phase == Phase::kReady) {
-    (AwayAt(*root) ? patient_hooks_ : due_hooks_).push_back(std::move(hook));
+    RunSoonLocked(std::move(hook));
   } else {
     ExtraOf(root).hooks.push_back(std::move(hook));
   }

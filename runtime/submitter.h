@@ -177,6 +177,8 @@ class Submitter {
   RefCore RunAgainLocked(const Remembered& task);
   std::vector<Pin> TakeMustComeLocked();
   bool BringHomeLocked();
+  void RunSoonLocked(Hook hook);
+  void IsAwayNoMoreLocked(ObjectRoot* root);
   void HasArrivedLocked(std::uint32_t slot, std::uint32_t generation);
   void EndLineageLocked(ObjectRoot* root, std::vector<Pin> stands_in);  // made again; empty: needed no more
   bool DropLineageLocked(bool away_too);                                // memory is short; whether there was any
@@ -184,7 +186,7 @@ class Submitter {
   store::OwnBlock AllocateBlockLocked(std::uint64_t bytes);
   std::uint64_t remembered() const { return remembered_count_; }
 
-  void AddHook(ObjectRoot* root, std::function<void()> hook);  // now, if ready
+  void AddHook(ObjectRoot* root, Hook hook);  // now, if ready
 
   // Locks; on unlock calls the hooks that became due.
   class Lock {
@@ -326,7 +328,8 @@ class Submitter {
   std::int64_t looked_at_kept_ = 0;
   std::deque<Remembered> remembered_;  // some of them gone meanwhile
   std::vector<QueuedTask> must_come_;
-  std::int64_t next_look_ = 0;  // no earlier than this is one of them due
+  std::uint64_t away_count_ = 0;  // of our values: blocks of them lie on other machines
+  std::int64_t next_look_ = 0;    // no earlier than this is one of them due
   std::uint64_t remembered_ever_ = 0;
   std::uint64_t remembered_count_ = 0;  // without those
   std::uint64_t backlog_size_ = 0;      // tasks that are kBacklog

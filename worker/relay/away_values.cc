@@ -205,13 +205,17 @@ void AwayValues::DidNotCome(Name name, const std::string& why) {
     for (Part& part : value.parts) rooms.push_back(std::move(part.room));
     pins.swap(value.pins);
     value.expected = false;
-    value.state = State::kAway;
-    bytes_ += value.bytes;
-    ++away_;
-    no_room_ = NowNanos();
-    if (no_room_since_ == 0) no_room_since_ = no_room_;
+    const std::int64_t now = NowNanos();
+    if (no_room_since_ == 0 || now - no_room_ > kGiveUpNanos / 2) no_room_since_ = now;
+    no_room_ = now;
   }
   rooms.clear();  // before the pool gives the memory to others
+  // Said before anybody can try again: the pool would take the next try's memory for this one's.
+  std::lock_guard lock(mutex_);
+  Value& value = values_.at(name);
+  value.state = State::kAway;
+  bytes_ += value.bytes;
+  ++away_;
   wire::Refused refused{};
   refused.why = wire::Refusal::kOutOfMemory;
   for (const Pin& pin : pins) {
@@ -254,7 +258,8 @@ bool AwayValues::CameInStream(Name name, bool ok) {
 
 bool AwayValues::no_room_for_long() const {
   std::lock_guard lock(mutex_);
-  return no_room_since_ != 0 && NowNanos() - no_room_since_ > kGiveUpNanos;
+  const std::int64_t now = NowNanos();
+  return no_room_since_ != 0 && now - no_room_ < kGiveUpNanos / 2 && no_room_ - no_room_since_ > kGiveUpNanos;
 }
 
 // ---- let go -----------------------------------------------------------------------------------------------------

@@ -61,11 +61,11 @@ RefCore FarHalf::RefOfName(Name name) {
 }
 
 void FarHalf::Await(Name name, const RefCore& ref, std::uint32_t function) {
-  context_.submitter().AddHook(static_cast<ObjectRoot*>(ref.pin.get()), [this, name, function] {
-    std::lock_guard lock(ready_mutex_);
-    ready_.push_back({name, function, 0});
-    has_ready_.store(true, std::memory_order_release);
-  });
+  context_.submitter().AddHook(static_cast<ObjectRoot*>(ref.pin.get()), {[this, name, function] {
+                                 std::lock_guard lock(ready_mutex_);
+                                 ready_.push_back({name, function, 0});
+                                 has_ready_.store(true, std::memory_order_release);
+                               }});
 }
 
 void FarHalf::Refuse(Name name, std::string_view kind, const std::string& message, std::uint32_t function) {
