@@ -16,8 +16,8 @@
 
 namespace sheaf::runtime {
 
-void RequireThisLife(const Root& root, std::uint16_t life) {
-  if (root.life != life)
+void RequireThisLife(std::uint16_t of, std::uint16_t life) {
+  if (of != life)
     throw Error("this ref is from before Shutdown(), and its object has ended with the pool of that time");
 }
 

@@ -19,6 +19,7 @@ class ReadyQueue {
   std::mutex mutex;
   std::deque<std::size_t> ready;
   std::list<std::pair<RefCore, std::size_t>> foreign;  // one consumer: guarded by it, not by the mutex
+  std::uint16_t life = 0;                              // of the own objects: which Init of the process
   std::size_t hooked = 0, taken = 0;                   // own objects added, and their tokens handed out; one consumer
   std::deque<RefCore> own;                             // submitted order, for waiting on the oldest unfinished
 };
@@ -34,6 +35,7 @@ void AddToQueue(const std::shared_ptr<ReadyQueue>& queue, const RefCore& ref, st
     return;
   }
   queue->own.push_back(ref);
+  queue->life = context.life;
   ++queue->hooked;
   context.submitter().AddHook(static_cast<runtime::ObjectRoot*>(ref.pin.get()), {[queue, token] {
                                 std::lock_guard lock(queue->mutex);
@@ -74,6 +76,8 @@ void AwaitNext(runtime::Context& context, ReadyQueue& queue, Duration left) {
 
 bool NextReady(ReadyQueue& queue, std::size_t* token, Duration timeout) {
   runtime::Context& context = runtime::RequireContext();
+  // Also of those whose tokens came while their pool ended.
+  if (queue.taken < queue.hooked) runtime::RequireThisLife(queue.life, context.life);
   const std::int64_t start = NowNanos();
   for (;;) {
     {

@@ -77,7 +77,8 @@ static_assert(sizeof(ObjectRoot) <= 32, "a queued task is 192 + 32 bytes");
 using PayloadCopy = std::array<std::uint64_t, limits::kPayloadInline / 8>;
 
 // Throws Error for what was made before a Shutdown.
-void RequireThisLife(const Root& root, std::uint16_t life);
+void RequireThisLife(std::uint16_t of, std::uint16_t life);
+inline void RequireThisLife(const Root& root, std::uint16_t life) { RequireThisLife(root.life, life); }
 // Of the Init with that number. One branch for both: every Get asks.
 inline bool IsOwnObject(const Root& root, std::uint16_t life) {
   return ((root.kind ^ kObjectRoot) | (root.life ^ life)) == 0;
