@@ -74,10 +74,7 @@ std::vector<Pin> Submitter::TakeMustComeLocked() {
     ObjectRoot* root = slots_.RootOf(place.slot);
     if (root->phase != Phase::kReady || HomeOf(*root).generation.load(std::memory_order_relaxed) != place.generation)
       continue;
-    std::uint32_t refs = root->refs.load(std::memory_order_relaxed);
-    while (refs > 0 && !root->refs.compare_exchange_weak(refs, refs + 1, std::memory_order_relaxed)) {
-    }
-    if (refs > 0) taken.push_back(Pin::Adopt(root));
+    if (Pin pin = PinIfHeld(root)) taken.push_back(std::move(pin));
   }
   return taken;
 }
@@ -103,16 +100,14 @@ bool Submitter::TakeLocked(const Remembered& task, std::vector<Remembered>* take
     return false;
   // Nobody holds the value but the task's own borrow, or a thread that dropped the last pin and waits for the lock.
   const std::uint32_t nobody = root->extra->kept_by != 0 ? 1 : 0;
-  std::uint32_t refs = root->refs.load(std::memory_order_relaxed);
-  while (refs > nobody && !root->refs.compare_exchange_weak(refs, refs + 1, std::memory_order_relaxed)) {
-  }
-  if (refs <= nobody) {
+  Pin pin = PinIfHeld(root, nobody);
+  if (!pin) {
     ForgetLineageLocked(root);
     return false;
   }
   taken->push_back(task);
   taken->back().root = root;
-  taken->back().pin = Pin::Adopt(root);
+  taken->back().pin = std::move(pin);
   taken->back().away = root->extra->away;
   taken->back().deep = root->extra->away_depth > kAwayDepthMax;
   return true;
@@ -202,21 +197,18 @@ bool Submitter::DropLineageLocked(bool away_too) {
   std::deque<Remembered> all;
   all.swap(remembered_);
   std::vector<Remembered> taken;
-  bool any = false;
-  for (const Remembered& task : all) TakeLocked(task, &taken);
-  for (Remembered& task : taken) {
-    if (!task.away || away_too) {
-      any = true;
-      ForgetLineageLocked(task.root);
-    } else {
+  for (const Remembered& task : all) {
+    if (!away_too && AwayAt(*slots_.RootOf(task.place.slot)) != 0) {
       remembered_.push_back(task);
-      remembered_.back().root = nullptr;
-      Pin dropped = std::move(remembered_.back().pin);
-      DropLocked(std::move(dropped));
+    } else {
+      TakeLocked(task, &taken);
     }
+  }
+  for (Remembered& task : taken) {
+    ForgetLineageLocked(task.root);
     DropLocked(std::move(task.pin));
   }
-  return any;
+  return !taken.empty();
 }
 
 store::OwnBlock Submitter::AllocateBlockLocked(std::uint64_t bytes) {

@@ -39,6 +39,14 @@ struct Hook {
   bool may_read = false;  // the user's: it may read what lies on another machine, and then waits
 };
 
+// A pin on what others hold; empty if no more than `nobody` do, as it is about to be freed.
+inline Pin PinIfHeld(Root* root, std::uint32_t nobody = 0) {
+  std::uint32_t refs = root->refs.load(std::memory_order_relaxed);
+  while (refs > nobody && !root->refs.compare_exchange_weak(refs, refs + 1, std::memory_order_relaxed)) {
+  }
+  return refs > nobody ? Pin::Adopt(root) : Pin();
+}
+
 // Seldom needed parts of an object.
 struct Extra {
   std::vector<Pin> holds;   // of the task's arguments until it ends (or the borrow does); of the value for a Put

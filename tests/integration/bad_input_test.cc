@@ -10,11 +10,13 @@
 #include "runtime/context.h"
 #include "runtime/typed/registry.h"
 #include "sheaf/sheaf.h"
+#include "tests/support/message_of.h"
 
 namespace {
 
 using sheaf::ObjectRef;
 using sheaf::Remote;
+using sheaf::test::MessageOf;
 
 int Twice(int x) { return 2 * x; }
 void Note(int) {}
@@ -24,15 +26,6 @@ int Sleep(int seconds) {
 }
 sheaf::Array<char> Big(long bytes) {
   return std::move(sheaf::ArrayBuilder<char>(static_cast<std::size_t>(bytes))).Seal();
-}
-
-std::string MessageOf(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const sheaf::Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
 }
 
 TEST(BadAddress, SaysThatNoPoolAnswersAndHowToStartOne) {

@@ -10,11 +10,13 @@
 
 #include "runtime/context.h"
 #include "sheaf/sheaf.h"
+#include "tests/support/message_of.h"
 
 namespace {
 
 using sheaf::ObjectRef;
 using sheaf::Remote;
+using sheaf::test::MessageOf;
 
 int Add(int a, int b) { return a + b; }
 int Sum(const sheaf::Array<int>& values) {
@@ -36,15 +38,6 @@ int AfterFile(const std::string& file, int value) {
 int LeaveThePool(int x) {
   sheaf::Shutdown();
   return Remote<Add>(x, 1).Get();
-}
-
-std::string MessageOf(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const sheaf::Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
 }
 
 std::uint64_t LiveObjects() {

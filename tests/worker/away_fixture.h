@@ -1,13 +1,10 @@
 // A pool's core with relays, for the tests of segments whose bytes lie on another machine (docs/decisions/0012).
 #pragma once
 
-#include <gtest/gtest.h>
-
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "worker/pool_core.h"
+#include "tests/worker/pool_core_fixture.h"
 
 namespace sheaf::testing {
 
@@ -15,19 +12,8 @@ using wire::Refusal;
 using wire::SegmentKind;
 using State = PoolCore::AwaySegment::State;
 
-inline constexpr std::uint64_t kBuild[4] = {1, 2, 3, 4};
-inline constexpr std::uint64_t kMiB = 1024 * 1024;
 inline constexpr std::uint64_t kBytes = 5 * kMiB + 1;  // no multiple of a page
 inline constexpr std::uint32_t kFirst = limits::kAwayFirst;
-
-template <typename T>
-std::vector<T> All(const PoolCore::Actions& actions) {
-  std::vector<T> found;
-  for (const auto& action : actions) {
-    if (const T* one = std::get_if<T>(&action)) found.push_back(*one);
-  }
-  return found;
-}
 
 inline wire::AwayEntry Entry(std::uint32_t segment, std::uint64_t bytes = kBytes) {
   wire::AwayEntry entry{segment, 0, bytes, {}};
@@ -35,31 +21,8 @@ inline wire::AwayEntry Entry(std::uint32_t segment, std::uint64_t bytes = kBytes
   return entry;
 }
 
-class PoolCoreAwayTest : public ::testing::Test {
+class PoolCoreAwayTest : public PoolCoreFixture {
  protected:
-  PoolCoreAwayTest() { Restart(64, 256 * kMiB); }
-  void TearDown() override { core_->Check(); }
-
-  void Restart(std::uint32_t clients_max, std::uint64_t budget) {
-    PoolCore::Config config;
-    config.budget_bytes = budget;
-    config.clients_max = clients_max;
-    core_ = std::make_unique<PoolCore>(config);
-  }
-  ClientId Driver() {
-    PoolCore::Actions actions;
-    ClientId client = 0;
-    EXPECT_TRUE(core_->AddDriver(kBuild, &client, &actions));
-    EXPECT_TRUE(core_->Attached(client, &actions));
-    return client;
-  }
-  ClientId Worker(ClientId job) {
-    PoolCore::Actions actions;
-    ClientId client = 0;
-    EXPECT_TRUE(core_->AddWorker(job, kBuild, &client, &actions));
-    EXPECT_TRUE(core_->Attached(client, &actions));
-    return client;
-  }
   ClientId Relay(ClientId job, const std::vector<std::uint32_t>& away = {}) {
     PoolCore::Actions actions;
     ClientId client = 0;
@@ -92,14 +55,7 @@ class PoolCoreAwayTest : public ::testing::Test {
     core_->Check();
     return actions;
   }
-  std::uint32_t Ordinary(ClientId owner) {
-    std::uint32_t segment = 0;
-    PoolCore::Actions actions;
-    EXPECT_TRUE(core_->MakeSegment(owner, SegmentKind::kLarge, kMiB, &segment));
-    EXPECT_TRUE(core_->SegmentMade(owner, segment, true));
-    EXPECT_TRUE(core_->SegmentMapped(owner, segment, &actions));
-    return segment;
-  }
+  std::uint32_t Ordinary(ClientId owner) { return Segment(owner, SegmentKind::kLarge, kMiB); }
   PoolCore::Actions NotFetched(ClientId owner, std::uint32_t segment) {
     PoolCore::Actions actions;
     EXPECT_TRUE(core_->NotFetched(owner, segment, Refusal::kOutOfMemory, "no room", &actions));
@@ -112,21 +68,9 @@ class PoolCoreAwayTest : public ::testing::Test {
     core_->Check();
     return actions;
   }
-  PoolCore::Actions Die(ClientId client) {
-    PoolCore::Actions actions;
-    core_->Died(client, 9, &actions);
-    core_->Check();
-    return actions;
-  }
   PoolCore::Actions Told(ClientId client, ClientId dead) {
     PoolCore::Actions actions;
     EXPECT_TRUE(core_->HeirsTold(client, dead, &actions));
-    core_->Check();
-    return actions;
-  }
-  PoolCore::Actions Ack(ClientId client, ClientId dead) {
-    PoolCore::Actions actions;
-    EXPECT_TRUE(core_->Acknowledge(client, dead, &actions));
     core_->Check();
     return actions;
   }
@@ -138,7 +82,6 @@ class PoolCoreAwayTest : public ::testing::Test {
   }
   State StateOf(ClientId owner, std::uint32_t segment) const { return core_->Find(owner)->away.at(segment).state; }
 
-  std::unique_ptr<PoolCore> core_;
   std::uint64_t request_ = 100;
 };
 

@@ -1,81 +1,22 @@
 // The pool's bookkeeping: attach, budget, segments, and the two steps in which the dead go.
-#include "worker/pool_core.h"
-
-#include <gtest/gtest.h>
-
-#include <memory>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/random.h"
+#include "tests/worker/pool_core_fixture.h"
 
-namespace sheaf {
+namespace sheaf::testing {
 namespace {
 
 using wire::ClientState;
 using wire::Refusal;
 using wire::SegmentKind;
 
-constexpr std::uint64_t kBuild[4] = {1, 2, 3, 4};
-constexpr std::uint64_t kMiB = 1024 * 1024;
-
-template <typename T>
-std::vector<T> All(const PoolCore::Actions& actions) {
-  std::vector<T> found;
-  for (const auto& action : actions) {
-    if (const T* one = std::get_if<T>(&action)) found.push_back(*one);
-  }
-  return found;
-}
-
-class PoolCoreTest : public ::testing::Test {
+class PoolCoreTest : public PoolCoreFixture {
  protected:
-  explicit PoolCoreTest(std::uint32_t clients_max = 64) {
-    PoolCore::Config config;
-    config.budget_bytes = 256 * kMiB;
-    config.clients_max = clients_max;
-    core_ = std::make_unique<PoolCore>(config);
-  }
-  void TearDown() override { core_->Check(); }
-
-  ClientId Driver() {
-    PoolCore::Actions actions;
-    ClientId client = 0;
-    EXPECT_TRUE(core_->AddDriver(kBuild, &client, &actions));
-    EXPECT_TRUE(core_->Attached(client, &actions));
-    return client;
-  }
-  ClientId Worker(ClientId job) {
-    PoolCore::Actions actions;
-    ClientId client = 0;
-    EXPECT_TRUE(core_->AddWorker(job, kBuild, &client, &actions));
-    EXPECT_TRUE(core_->Attached(client, &actions));
-    return client;
-  }
-  PoolCore::Actions Die(ClientId client) {
-    PoolCore::Actions actions;
-    core_->Died(client, 9, &actions);
-    core_->Check();
-    return actions;
-  }
-  PoolCore::Actions Ack(ClientId client, ClientId dead) {
-    PoolCore::Actions actions;
-    EXPECT_TRUE(core_->Acknowledge(client, dead, &actions));
-    core_->Check();
-    return actions;
-  }
-  std::uint32_t Segment(ClientId owner, SegmentKind kind, std::uint64_t bytes) {
-    std::uint32_t segment = 0;
-    PoolCore::Actions actions;
-    EXPECT_TRUE(core_->MakeSegment(owner, kind, bytes, &segment));
-    EXPECT_TRUE(core_->SegmentMade(owner, segment, true));
-    EXPECT_TRUE(core_->SegmentMapped(owner, segment, &actions));
-    return segment;
-  }
-
-  std::unique_ptr<PoolCore> core_;
+  using PoolCoreFixture::PoolCoreFixture;
 };
 
 TEST_F(PoolCoreTest, ShowsTheDeathInThePageBeforeItTellsAnybody) {
@@ -437,4 +378,4 @@ TEST_F(PoolCoreTest, EndsEmptyAfterAnyOrderOfDeathsAndAnswers) {
 }
 
 }  // namespace
-}  // namespace sheaf
+}  // namespace sheaf::testing

@@ -21,14 +21,6 @@ constexpr std::int64_t kGiveUpNanos = 10'000'000'000;
 
 std::uint64_t RoomBytes(std::uint64_t size) { return store::AlignUp(size, 4096); }
 
-// A pin on what may be about to be freed: nothing then.
-Pin TryPin(BlockRoot* root) {
-  std::uint32_t refs = root->refs.load(std::memory_order_relaxed);
-  while (refs > 0 && !root->refs.compare_exchange_weak(refs, refs + 1, std::memory_order_relaxed)) {
-  }
-  return refs > 0 ? Pin::Adopt(root) : Pin();
-}
-
 }  // namespace
 
 AwayValues::AwayValues(runtime::Context& context, Fetcher& fetcher, std::uint64_t bytes_max, Events events)
@@ -104,7 +96,7 @@ void AwayValues::FetchLocked(Name name, Value& value, FetchClass wanted) {
   if (value.state != State::kAway) return;
   std::vector<OfferedBlock> blocks;
   for (Part& part : value.parts) {
-    Pin pin = part.root ? TryPin(part.root) : Pin();
+    Pin pin = part.root ? runtime::PinIfHeld(part.root) : Pin();
     if (!pin) continue;
     if (!value.in_stream)
       blocks.push_back({part.offer, {pin, nullptr, part.size, {context_.client, part.segment, 0}}, nullptr});
@@ -167,7 +159,10 @@ void AwayValues::Fetched(Name name, bool ok, const std::string& why) {
     no_room = std::exchange(value.no_room, false);
     if (!no_room && (!ok || value.in_stream)) in_stream = value.in_stream = value.expected = true;
   }
-  if (in_stream) return events_.fetch_again(name);
+  if (in_stream) {
+    expected_.fetch_add(1, std::memory_order_release);  // before the other half can answer
+    return events_.fetch_again(name);
+  }
   ok ? Came(name) : DidNotCome(name, why);
 }
 
@@ -204,7 +199,6 @@ void AwayValues::DidNotCome(Name name, const std::string& why) {
     Value& value = values_.at(name);
     for (Part& part : value.parts) rooms.push_back(std::move(part.room));
     pins.swap(value.pins);
-    value.expected = false;
     const std::int64_t now = NowNanos();
     if (no_room_since_ == 0 || now - no_room_ > kGiveUpNanos / 2) no_room_since_ = now;
     no_room_ = now;
@@ -226,6 +220,7 @@ void AwayValues::DidNotCome(Name name, const std::string& why) {
 }
 
 bool AwayValues::ComesInStream(Name name) const {
+  if (expected_.load(std::memory_order_acquire) == 0) return false;
   std::lock_guard lock(mutex_);
   const auto found = values_.find(name);
   return found != values_.end() && found->second.expected;
@@ -246,6 +241,7 @@ bool AwayValues::CameInStream(Name name, bool ok) {
     std::lock_guard lock(mutex_);
     Value& value = values_.at(name);
     value.expected = false;
+    expected_.fetch_sub(1, std::memory_order_relaxed);
     for (Part& part : value.parts) all &= std::exchange(part.filled, false) || !part.room.ok();
   }
   if (!ok) {
@@ -274,13 +270,17 @@ void AwayValues::Freed(std::uint32_t segment) {
     if (part.segment == segment) part.root = nullptr;
     all &= part.root == nullptr;
   }
-  if (all) freed_.push_back(found->second);
+  if (!all) return;
+  freed_.push_back(found->second);
+  has_freed_.store(true, std::memory_order_release);
 }
 
 void AwayValues::Sweep() {
+  if (!has_freed_.load(std::memory_order_acquire)) return;
   std::vector<std::pair<Name, Value>> over;
   {
     std::lock_guard lock(mutex_);
+    has_freed_.store(false, std::memory_order_relaxed);
     for (const Name name : std::exchange(freed_, {})) {
       auto node = values_.extract(name);
       SHEAF_CHECK(!node.empty() && node.mapped().state != State::kComing);

@@ -9,6 +9,7 @@
 //     +-------------------------------------------+  +-- in the stream, if the offer cannot be fetched
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -89,6 +90,8 @@ class AwayValues {
   std::vector<std::uint32_t> free_numbers_;
   std::uint32_t next_number_ = limits::kAwayFirst;
   std::vector<Name> freed_;                       // whole values
+  std::atomic<bool> has_freed_{false};            // there are some; and
+  std::atomic<std::uint32_t> expected_{0};        // so many in the stream: for looks without the mutex
   std::uint64_t bytes_ = 0, away_ = 0;            // of those that are away
   std::int64_t no_room_ = 0, no_room_since_ = 0;  // when there was none last, and since when
 };

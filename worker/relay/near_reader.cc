@@ -106,27 +106,32 @@ bool NearHalf::TakeDone(const Head& head) {
   if (!stream_.Read(&done, sizeof done)) return false;
   auto value = std::make_shared<detail::Encoder>();
   std::vector<OfferedBlock> offered, staying;
-  std::vector<std::uint32_t> indices;  // of those that are offered, in the form
+  struct {
+    std::optional<bool> may;             // asked at the first block that is offered: most results have none
+    std::vector<std::uint32_t> indices;  // of those that are offered, in the form
+    NearHalf& half;
+    const Name name;
+  } stay{{}, {}, *this, head.number};
   std::string why;
-  const bool may_stay = MayStay(head.number);
   const FormRead read = ReadForm(
       stream_, head.bytes - sizeof done, [&](Name name) { return RefOfName(name, head.number); }, value.get(), &why,
       &offered,
-      [&](std::uint32_t index, std::uint64_t bytes, bool beside) -> std::optional<NewBlock> {
-        if (!beside || !may_stay) return std::nullopt;
-        indices.push_back(index);
-        return stays_.NewNumber(bytes);
+      [&stay](std::uint32_t index, std::uint64_t bytes, bool beside) -> std::optional<NewBlock> {
+        if (beside && !stay.may) stay.may = stay.half.MayStay(stay.name);
+        if (!beside || !*stay.may) return std::nullopt;
+        stay.indices.push_back(index);
+        return stay.half.stays_.NewNumber(bytes);
       });
   if (read == FormRead::kHostile) End(why);
   if (read == FormRead::kOver) return false;
   if (read == FormRead::kError && offered.empty()) Answer(Kind::kFetched, head.number);  // whatever it offered
   std::uint64_t bytes = head.bytes;
   for (const OfferedBlock& one : offered) bytes += one.block.size;
-  if (may_stay) staying.swap(offered);
+  if (stay.may.value_or(false)) staying.swap(offered);
   const bool stays = !staying.empty();
   if (stays) {
     bool known = false;
-    stays_.Add(head.number, names_.IdOf(head.number, &known), std::move(staying), indices);
+    stays_.Add(head.number, names_.IdOf(head.number, &known), std::move(staying), stay.indices);
   }
   const auto finish = [this, name = head.number, done, bytes, value, error = read == FormRead::kError, stays] {
     Finish(name, done.took_nanos, bytes, *value, error, stays);
