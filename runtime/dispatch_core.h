@@ -32,6 +32,8 @@ class DispatchCore {
   static constexpr std::int64_t kQueueNanos = 1'000'000, kQueueNanosOfFew = 4'000'000;
   static constexpr std::uint32_t kFew = 4;
   static constexpr std::int64_t kStuckNanos = 1'000'000;  // without progress for so long, what waits may be taken back
+  static constexpr std::int64_t kAllStarveNanos =
+      10'000'000;  // so long no pair has: nobody here will make what they wait for
   // How much later a start may be to have an input near; less if the other worker would be idle until then.
   static constexpr std::int64_t kFarNanos = 2'000, kFarNanosOfIdle = 400;
   static constexpr std::uint32_t kUnknownNanos = 1'000'000;  // what a function is expected to take before it has run
@@ -233,11 +235,11 @@ class DispatchCore {
       if (at.open && at.shape == shape) places += std::min(at.places, at.in_flight);
     return places;
   }
-  // For how long no worker of this machine has finished anything; -1: none has anything to do.
-  std::int64_t SilentFor(std::uint32_t shape, std::int64_t now) const {
+  // For how long nobody of this machine, or of the others, has finished anything; -1: none of them has anything to do.
+  std::int64_t SilentFor(std::uint32_t shape, std::int64_t now, bool others = false) const {
     std::int64_t silent = -1;
     for (const Pair& at : pairs_) {
-      if (!at.open || at.shape != shape || at.places > 0 || at.blocked || at.in_flight == 0) continue;
+      if (!at.open || at.shape != shape || (at.places > 0) != others || at.blocked || at.in_flight == 0) continue;
       silent = silent < 0 ? now - at.last_progress : std::min(silent, now - at.last_progress);
     }
     return silent;
@@ -264,6 +266,16 @@ class DispatchCore {
       if (at.places == 0 && other.places > 0 ? other.in_flight < other.places : other.in_flight == 0) return true;
     }
     return false;
+  }
+  // Nobody can go on: what all wait for comes from elsewhere, and may be made of tasks behind them, or of some that no worker has
+  // (`more_wait`).
+  bool IsInTheWay(int pair, std::int64_t now, bool more_wait) const {
+    const Pair& at = pairs_[static_cast<std::size_t>(pair)];
+    if (!at.open || at.paused || !at.pushed_since_recall || at.in_flight < (more_wait ? 1 : 2)) return false;
+    return std::all_of(pairs_.begin(), pairs_.end(), [now](const Pair& other) {
+      if (!other.open || other.blocked || other.in_flight == 0) return true;
+      return other.starved && other.places == 0 && now - other.last_progress >= kAllStarveNanos;
+    });
   }
 
  private:

@@ -327,7 +327,9 @@ void Submitter::PumpLocked() {
     if (!core_.At(i).open) continue;
     OutPair& pair = PairAt(i);
     const bool is_mine = own != DispatchCore::Own::kIdle || MayRunHereLocked(pair.shape);
-    if (core_.ShouldRecall(i, now, is_mine ? own : DispatchCore::Own::kBusy)) RecallLocked(i);
+    if (core_.ShouldRecall(i, now, is_mine ? own : DispatchCore::Own::kBusy) ||
+        core_.IsInTheWay(i, now, backlog_size_ > 0))
+      RecallLocked(i);
     FlushBellLocked(pair);
   }
   const bool taken_back = requeue_.size() > requeued;

@@ -113,11 +113,21 @@ bool Submitter::TakeLocked(const Remembered& task, std::vector<Remembered>* take
   return true;
 }
 
+// What lay with one that has died is to be made again: nothing that takes it can begin meanwhile.
+void Submitter::LoseAwayLocked(std::uint32_t made_by) {
+  for (const Remembered& task : remembered_) {
+    if (task.made_by != made_by) continue;
+    const ObjectRoot* root = slots_.RootOf(task.place.slot);
+    const bool same = HomeOf(*root).generation.load(std::memory_order_relaxed) == task.place.generation;
+    if (same && root->extra && root->extra->made_by == made_by) root->extra->lost = root->extra->away;
+  }
+}
+
 std::vector<Remembered> Submitter::TakeRememberedLocked(std::uint32_t made_by) {
   std::vector<Remembered> taken;
   std::erase_if(remembered_, [&](const Remembered& task) {
     if (task.made_by != made_by) return false;
-    if (TakeLocked(task, &taken) && taken.back().away) taken.back().root->extra->lost = true;
+    TakeLocked(task, &taken);
     return true;
   });
   // An object that several values speak of is made again by the first: whoever passed it on has ended later.

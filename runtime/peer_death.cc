@@ -59,6 +59,7 @@ void Submitter::PeerGoneLocked(std::uint32_t client, int status) {
     for (Pin& hold : holds) DropLocked(std::move(hold));
     if (peer) peer->uses.fetch_sub(1, std::memory_order_relaxed);
   }
+  LoseAwayLocked(client);  // before anything that takes it is pushed again
   // Who it was that the wishes counted on is not known: they are said again.
   for (ShapeQueue& queue : shapes_) queue.wanted = queue.wanted_elsewhere = queue.wanted_milli = 0;
   PumpLocked();

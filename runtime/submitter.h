@@ -170,6 +170,7 @@ class Submitter {
   void AcknowledgeDeadLocked();
 
   // ---- what may have to run again (lineage.cc; docs/decisions/0011)
+  void LoseAwayLocked(std::uint32_t made_by);
   std::vector<Remembered> TakeRememberedLocked(std::uint32_t made_by);  // of a dead client: all
   std::vector<Remembered> TakeRememberedLocked(std::int64_t now, std::size_t most);
   void RememberAgainLocked(const Remembered& task, std::int64_t now);

@@ -16,8 +16,11 @@ std::uint32_t Submitter::UsefulElsewhereLocked(std::uint32_t shape) const {
   if (waiting == 0) return 0;
   constexpr std::uint64_t kMost = limits::kPairsMax;
   const std::uint64_t tasks = UnfinishedLocked(shape);
-  if (parts_.slots == 0) return queued == 0 ? 0 : static_cast<std::uint32_t>(std::min(tasks, kMost));
   const std::int64_t now = NowNanos();
+  if (parts_.slots == 0) {  // other machines do everything: more of them, unless those that we have go on
+    if (queued == 0 && core_.SilentFor(shape, now, true) < kWorthNanos) return 0;
+    return static_cast<std::uint32_t>(std::min(tasks, kMost));
+  }
   std::int64_t each = 0;
   const auto is_first = [&](const QueuedTask& place) {
     const ObjectRoot* root = Waiting(place);

@@ -266,14 +266,16 @@ bool Executor::WorkWhileWaiting() {
 // that task, which then could never go on. What is queued goes back to its submitter, who knows other workers.
 void Executor::GiveBack(InPair& pair, int lane) {
   if (Ring::RecallIsOpen(*pair.out, pair.cursor)) Ring::AcknowledgeRecall(*pair.out, *pair.in, &pair.cursor);
-  std::uint32_t& next = lane == 0 ? pair.cursor.next : pair.urgent_next;
+  const std::uint32_t& next = lane == 0 ? pair.cursor.next : pair.urgent_next;
   std::uint32_t slot = 0;
-  while (Ring::Peek(store::Entries(*pair.out, lane), store::LaneDepth(lane), next, &slot)) {
-    const std::uint32_t position = next++;
-    Ring::Publish(store::CompletionAt(*pair.in, lane, position), position, store::kFlagGivenBack, 0, 0, nullptr);
-    RingSubmitter(pair, lane, position);
-    context_.RingAwaiting(BoundHere(pair, lane, position));  // if the submitter is dead, nobody will run it
-  }
+  while (Ring::Peek(store::Entries(*pair.out, lane), store::LaneDepth(lane), next, &slot)) GiveBackHead(pair, lane);
+}
+
+void Executor::GiveBackHead(InPair& pair, int lane) {
+  const std::uint32_t position = lane == 0 ? pair.cursor.next++ : pair.urgent_next++;
+  Ring::Publish(store::CompletionAt(*pair.in, lane, position), position, store::kFlagGivenBack, 0, 0, nullptr);
+  RingSubmitter(pair, lane, position);
+  context_.RingAwaiting(BoundHere(pair, lane, position));  // if the submitter is dead, nobody will run it
 }
 
 }  // namespace sheaf::worker

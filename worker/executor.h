@@ -34,6 +34,7 @@ struct InPair {
   std::atomic<bool> gone{false};       // the submitter is dead: run nothing more of it
   std::atomic<std::uint32_t> away{0};  // relays: tasks claimed here whose results are still to come
   bool ended = false;
+  std::int64_t urgent_waits = 0;  // relays: since when the urgent lane's head waits for its inputs; 0: it does not
   // Guarded by the submitter's lock:
   std::uint32_t release_read = 0, kept_written = 0;
   std::deque<std::uint32_t> kept_overflow;
@@ -80,7 +81,8 @@ class Executor : public runtime::TaskRunner {
   };
   using Outcome = runtime::HomeValue;  // of one run, before it is published
 
-  bool ClaimNext(const Task& task);  // false: it was taken back
+  bool ClaimNext(const Task& task);           // false: it was taken back
+  void GiveBackHead(InPair& pair, int lane);  // its submitter knows other workers
   // Makes the result of a claimed task visible. `incoming` must be the caller's last use of it.
   void Seal(InPair& pair, int lane, std::uint32_t position, runtime::IncomingRoot* incoming, Outcome& outcome);
 

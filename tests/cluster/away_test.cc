@@ -59,6 +59,12 @@ Numbers Add(const Numbers& a, const Numbers& b) {
   for (std::size_t i = 0; i < a.size(); ++i) out.span()[i] = a.span()[i] + b.span()[i];
   return std::move(out).Seal();
 }
+// Not before somebody has made `gate`.
+std::uint64_t SumLater(const std::string& gate, const Numbers& numbers) {
+  while (access(gate.c_str(), F_OK) != 0) usleep(1000);
+  return Sum(numbers);
+}
+int Nothing() { return 1; }
 struct Two {
   Numbers first, second;
   std::string name;
@@ -167,6 +173,21 @@ TEST_F(AwayTest, AChainThatWasAwayIsMadeAgainLinkByLink) {
   const Numbers numbers = at.Get(kSoon);
   EXPECT_EQ(numbers.span()[11], ValueAt(7, 11) + 5);
   EXPECT_EQ(Runs(), 2);
+}
+
+// The only machine that is left is handed a task whose input died with the other one, and then what makes that input again.
+TEST_F(AwayTest, WhatMakesAnInputAgainIsNotStuckBehindWhatTakesIt) {
+  StartFar("far-a");
+  Start();
+  const auto made = Remote<Fill>(std::size_t{8}, std::uint64_t{3});
+  ASSERT_TRUE(IsReadySoon(made));
+  const std::string gate = cluster_.directory() + "/gate";
+  const auto sum = sheaf::Task<SumLater>({.retries = 3}).Remote(gate, made);
+  StartFar("far-b");
+  EXPECT_EQ(Remote<Nothing>().Get(kSoon), 1);  // far-b knows this job now, as far-a is busy
+  cluster_.KillPool("far-a");
+  std::ofstream(gate).close();
+  EXPECT_EQ(sum.Get(kSoon), SumOf(8, 3));
 }
 
 TEST_F(AwayTest, ALongChainMostlyStaysThereAndIsRight) {

@@ -240,6 +240,38 @@ TEST(DispatchCore, TakesBackFromBehindALongTaskWhatThisProcessCouldRunItself) {
   EXPECT_TRUE(core.ShouldRecall(0, 2 * kMillisecond, DispatchCore::Own::kIdle));
 }
 
+TEST(DispatchCore, TakesBackWhatWaitsForInputsWhenNobodyCanGoOnAndMoreTasksWait) {
+  const std::int64_t later = DispatchCore::kAllStarveNanos;
+  DispatchCore core = WithPairs(3);
+  for (int pair : {0, 1}) {
+    core.OnPushed(pair, 0, kCost, 0);
+    core.At(pair).starved = true;
+  }
+  EXPECT_FALSE(core.IsInTheWay(0, later, false)) << "there is nothing that it could keep from beginning";
+  EXPECT_FALSE(core.IsInTheWay(0, later / 2, true));
+  EXPECT_TRUE(core.IsInTheWay(0, later, true));
+  core.At(1).starved = false;
+  EXPECT_FALSE(core.IsInTheWay(0, later, true)) << "that one may make what it waits for";
+  core.At(1).starved = true;
+  core.At(1).places = 1;
+  EXPECT_FALSE(core.IsInTheWay(0, later, true)) << "nobody knows what runs over there";
+  core.Close(1);
+  core.OnPushed(0, 0, kCost, 0);
+  EXPECT_TRUE(core.IsInTheWay(0, later, false)) << "what it waits for may lie behind it";
+}
+
+TEST(DispatchCore, KnowsForHowLongNothingHasEndedHereAndElsewhere) {
+  DispatchCore core;
+  core.Open(0);
+  core.Open(1, 4);
+  EXPECT_EQ(core.SilentFor(0, kMillisecond), -1);
+  EXPECT_EQ(core.SilentFor(0, kMillisecond, true), -1);
+  core.OnPushed(0, 0, kCost, kMillisecond);
+  core.OnPushed(1, 0, kCost, 2 * kMillisecond);
+  EXPECT_EQ(core.SilentFor(0, 4 * kMillisecond), 3 * kMillisecond);
+  EXPECT_EQ(core.SilentFor(0, 4 * kMillisecond, true), 2 * kMillisecond);
+}
+
 TEST(DispatchCore, GivesWhatWasTakenBackToNobodyWhoIsStuckHoweverIdleHeLooks) {
   DispatchCore core = WithPairs(2);
   const auto anywhere = [](int) { return true; };

@@ -24,6 +24,7 @@ namespace {
 constexpr std::size_t kAwayMax = 4096;
 constexpr std::int64_t kAheadNanos = 2'000'000;  // of work for each place there
 constexpr std::size_t kFewAway = 2;
+constexpr std::int64_t kInputPatienceNanos = 5'000'000;
 
 }  // namespace
 
@@ -143,17 +144,19 @@ bool NearHalf::MayForward() {
   return !parked_.load(std::memory_order_acquire);
 }
 
-bool NearHalf::HasRoom(std::uint32_t function) const {
+// What is urgent may be what all that are there wait for.
+bool NearHalf::HasRoom(const Task& task) const {
   if (away_.size() < places_ + waiting_) return true;
   if (away_.size() >= kAwayMax) return false;
-  const auto cost = costs_.find(function);
+  if (task.lane == 1) return true;
+  const auto cost = costs_.find(task.slot->task.function);
   return cost != costs_.end() && load_ + cost->second <= kAheadNanos * std::int64_t{places_};
 }
 
 bool NearHalf::CanForward(const Task& task) {
   if (!MayForward()) return false;
   std::lock_guard turn(turn_);
-  if (!HasRoom(task.slot->task.function)) {
+  if (!HasRoom(task)) {
     waits_for_room_ = true;
     return false;
   }
@@ -177,8 +180,21 @@ bool NearHalf::Forward(const Task& task) {
   return took;
 }
 
+// An urgent lane takes what has its inputs. This one had: they lay on a machine that is gone, and what makes them again may stand behind
+// it. Not at once: whoever submitted it may not know yet, and would push it here again.
+bool NearHalf::GivesBack(const Task& task) {
+  if (task.lane != 1) return false;
+  std::int64_t& since = task.pair->urgent_waits;
+  const std::int64_t now = NowNanos();
+  if (since == 0) since = now;
+  if (now - since < kInputPatienceNanos) return false;
+  since = 0;
+  GiveBackHead(*task.pair, task.lane);
+  return true;
+}
+
 bool NearHalf::ForwardInTurn(const Task& task) {
-  if (!HasRoom(task.slot->task.function)) return false;
+  if (!HasRoom(task)) return false;
   worker::InPair& pair = *task.pair;
   const store::TaskRecord& record = task.slot->task;
   IncomingRoot* incoming = TakeIncoming();
@@ -191,8 +207,9 @@ bool NearHalf::ForwardInTurn(const Task& task) {
   if (look == Look::kWaits) {
     arguments = {};
     Drop(incoming);
-    return false;
+    return GivesBack(task);
   }
+  if (task.lane == 1) pair.urgent_waits = 0;
   if (!ClaimNext(task)) {
     arguments = {};
     Drop(incoming);

@@ -81,7 +81,8 @@ class NearHalf final : public worker::Executor {
   void Housekeeping(std::int64_t now);
   void ReadFrame();  // reading_ held
   bool MayForward();
-  bool HasRoom(std::uint32_t function) const;  // turn_ held
+  bool HasRoom(const Task& task) const;  // turn_ held
+  bool GivesBack(const Task& task);
   void ParkIfIdle();
   void AskOrBegin();
   bool CreditTaken(std::uint64_t credit);

@@ -28,7 +28,7 @@ inline constexpr std::uint32_t kTransferMagic = 0x31544853;  // "SHT1"
 inline constexpr std::uint64_t kOfferMin = 4 << 20;          // smaller blocks go in the stream
 inline constexpr std::uint64_t kRangeBytes = 1 << 20;        // what is asked for at a time
 inline constexpr std::uint64_t kReadMax = 64 << 20;          // in one kRead
-inline constexpr std::uint64_t kPartMax = 256 << 10;         // of one checksum
+inline constexpr std::uint64_t kPartMax = 1 << 20;           // of one checksum
 inline constexpr std::uint64_t kBlockMax = std::uint64_t{1} << 40;
 inline constexpr std::size_t kAddressMax = 104;  // with its final zero
 
