@@ -59,13 +59,15 @@ bool PoolServer::RenewParked(const Neighbours::Granted& granted) {
     return relay.parked_since != INT64_MAX && !relay.leaving && relay.credit.id == granted.grant.id;
   });
   const bool credited = found != relays_.end();
-  if (!credited)
-    found = std::find_if(relays_.begin(), relays_.end(), [&](const auto& at) {
-      const Relay& relay = at.second;
-      return relay.parked_since != INT64_MAX && !relay.leaving && relay.grant.job == granted.grant.job &&
-             relay.grant.lender == granted.grant.lender && relay.grant.cpus_milli == granted.grant.cpus_milli &&
-             relay.grant.lender_incarnation == granted.grant.lender_incarnation;
-    });
+  for (auto at = relays_.begin(); !credited && at != relays_.end(); ++at) {
+    const Relay& relay = at->second;
+    if (relay.parked_since == INT64_MAX || relay.leaving || relay.grant.job != granted.grant.job ||
+        relay.grant.lender != granted.grant.lender || relay.grant.cpus_milli != granted.grant.cpus_milli ||
+        relay.grant.lender_incarnation != granted.grant.lender_incarnation)
+      continue;
+    // One that asks has tasks, which nobody else may have room for.
+    if (found == relays_.end() || (relay.asks && !found->second.asks)) found = at;
+  }
   if (found == relays_.end()) return false;
   Connection* to = ConnectionOf(found->second.client);
   const bool wanted =
@@ -141,6 +143,13 @@ std::uint32_t PoolServer::AskedByParked(std::uint64_t number) const {
   std::uint32_t slots = 0;
   for (const auto& [id, relay] : relays_)
     if (relay.grant.job == number && relay.asks && !relay.leaving) slots += relay.grant.slots;
+  return slots;
+}
+
+std::uint32_t PoolServer::HeldBy(std::uint64_t number) const {
+  std::uint32_t slots = 0;
+  for (const auto& [id, relay] : relays_)
+    if (relay.grant.job == number && relay.parked_since == INT64_MAX && !relay.leaving) slots += relay.grant.slots;
   return slots;
 }
 

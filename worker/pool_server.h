@@ -273,6 +273,7 @@ class PoolServer {
   bool Begun(Connection& connection, std::uint64_t credit);
   bool HasRoomFor(const scheduler::GrantInfo& grant) const;
   std::uint32_t AskedByParked(std::uint64_t number) const;
+  std::uint32_t HeldBy(std::uint64_t number) const;  // slots that it has on other machines
   void ParkIdleRelays(std::uint64_t number, Job* job);
   void RelayEnded(const Spawn& spawn, bool was_ready, int status);
   bool MustGoElsewhere(lease::CrewKey crew) const;

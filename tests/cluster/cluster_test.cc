@@ -78,6 +78,12 @@ int BeginALine(int x) {
   std::printf("begun %d", x);
   return x;
 }
+int PrintLastWords() {
+  for (int i = 0; i < 1000; ++i) std::printf("sentence %d\n", i);
+  std::printf("last words");
+  std::fflush(stdout);
+  return 1;
+}
 int started = 0;
 void Begin(int value, const Array<float>& more) { started = value + static_cast<int>(more.size()); }
 int Started() { return started; }
@@ -361,6 +367,14 @@ TEST_F(ClusterOutputTest, ShowsALineThatAWorkerBeganAndNeverEnds) {
   EXPECT_EQ(Remote<BeginALine>(13).Get(), 13);
   for (int i = 0; i < 1000 && Output().find("begun 13") == std::string::npos; ++i) poll(nullptr, 0, 10);
   EXPECT_NE(Output().find(") begun 13\n"), std::string::npos) << Output();
+}
+
+TEST_F(ClusterOutputTest, ShowsWhatAWorkerPrintsRightBeforeTheProgramEnds) {
+  EXPECT_EQ(Remote<PrintLastWords>().Get(), 1);
+  sheaf::Shutdown();
+  for (int i = 0; i < 1000 && Output().find("last words") == std::string::npos; ++i) poll(nullptr, 0, 10);
+  EXPECT_NE(Output().find(") sentence 999\n"), std::string::npos) << Output();
+  EXPECT_NE(Output().find(") last words\n"), std::string::npos) << Output();
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "worker/relay/far_half.h"
 
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -37,7 +38,8 @@ FarHalf::FarHalf(runtime::Context& context, Stream& stream, TransferDesk& desk, 
       place_(place),
       names_(false, context.budget_bytes),
       offers_(context, desk),
-      fetcher_(context, desk, std::move(pki)) {
+      fetcher_(context, desk, std::move(pki)),
+      last_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   context_.submitter().stay_here = true;
   context_.submitter().place = runtime::MachineName();
 }
@@ -254,6 +256,9 @@ void FarHalf::ReadLoop() {
         has_ready_.store(true, std::memory_order_release);
         break;
       }
+      case Kind::kLast:
+        eventfd_write(last_.get(), 1);
+        break;
       case Kind::kPing:
         break;
       default:

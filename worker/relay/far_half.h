@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/fd.h"
 #include "runtime/context.h"
 #include "worker/relay/form.h"
 #include "worker/relay/names.h"
@@ -80,6 +81,7 @@ class FarHalf {
   std::vector<std::pair<Name, std::string>> refused_;  // could not be submitted: stored errors
   std::uint32_t told_waiting_ = 0;                     // with send_, as the next
   std::int64_t asked_ = 0;                             // when it was last made sure that the pool is there
+  const Fd last_;                                      // an event: the other half ends, and wants what is in the pipes
   std::atomic<bool> has_ready_{false}, has_foreign_{false}, asleep_{false};
 };
 

@@ -1,6 +1,7 @@
 // What a far half sends back: results, values that they speak of, what workers print.
 #include <poll.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +27,7 @@ namespace {
 
 constexpr std::int64_t kMomentNanos = 30'000, kSpinNanos = 20'000, kSleepNanos = 50'000'000,
                        kWorkSleepNanos = 5'000'000, kForeignSleepNanos = 1'000'000;
+constexpr int kPipePieces = 5;  // of 16 KiB
 
 }  // namespace
 
@@ -182,10 +184,10 @@ int FarHalf::Run() {
   End("the pool of this machine has ended");
 }
 
-// Whole lines, or what has come without an end for a while.
+// Whole lines, or what has come without an end for a while; all that there is when the other half ends.
 void FarHalf::OutputLoop(int out, int err) {
   std::string waiting[2];
-  pollfd polls[2] = {{out, POLLIN, 0}, {err, POLLIN, 0}};
+  pollfd polls[3] = {{out, POLLIN, 0}, {err, POLLIN, 0}, {last_.get(), POLLIN, 0}};
   Outgoing frames;
   const auto send = [&](int which, std::size_t size) {
     frames.Begin(Kind::kOutput, static_cast<std::uint64_t>(which) + 1);
@@ -195,20 +197,34 @@ void FarHalf::OutputLoop(int out, int err) {
   };
   for (;;) {
     const bool partial = !waiting[0].empty() || !waiting[1].empty();
-    const int ready = poll(polls, 2, partial ? 200 : -1);
+    const int ready = poll(polls, 3, partial ? 200 : -1);
+    const bool last = ready > 0 && polls[2].revents != 0;
     for (int i = 0; i < 2; ++i) {
       std::string& text = waiting[i];
-      if (polls[i].revents) {
+      // Then as much as a pipe holds, and no more: a worker may write for ever.
+      for (int pieces = last ? kPipePieces : 1; pieces > 0 && (polls[i].revents & POLLIN); --pieces) {
         char bytes[16 * 1024];
         const ssize_t got = read(polls[i].fd, bytes, sizeof bytes);
         if (got > 0) text.append(bytes, static_cast<std::size_t>(got));
+        if (pieces > 1) poll(&polls[i], 1, 0);
       }
       const std::size_t end = text.rfind('\n');
-      if (end != std::string::npos) {
+      if (end != std::string::npos && !last) {
         send(i, end + 1);
-      } else if (!text.empty() && (ready == 0 || text.size() > kTextMax / 2)) {
-        send(i, text.size());
+      } else if (!text.empty() && (last || ready == 0 || text.size() > kTextMax / 2)) {
+        while (!text.empty()) {
+          std::size_t size = std::min<std::size_t>(text.size(), kTextMax / 2);
+          if (const std::size_t line = text.rfind('\n', size - 1); size < text.size() && line != std::string::npos)
+            size = line + 1;
+          send(i, size);
+          frames.Flush(stream_);
+        }
       }
+    }
+    if (last) {
+      eventfd_t asked = 0;
+      eventfd_read(last_.get(), &asked);
+      frames.Bare(Kind::kAllSaid, 0);
     }
     if (!frames.Flush(stream_)) return;
   }

@@ -27,6 +27,8 @@
 //   kPing       both                                    alive
 //   kFetched n  both                                    what the value of n offered is there: it need not stay
 //   kAgain n    both                                    it could not be fetched: send it in this stream
+//   kLast       near                                    it ends once it has what the workers have written
+//   kAllSaid    far                                     that is all of it
 #pragma once
 
 #include <cstddef>
@@ -38,7 +40,7 @@
 namespace sheaf::relay {
 
 inline constexpr std::uint32_t kMagic = 0x31524853;  // "SHR1"
-inline constexpr std::uint32_t kVersion = 3;
+inline constexpr std::uint32_t kVersion = 4;
 
 enum class Kind : std::uint32_t {
   kHello = 1,
@@ -64,6 +66,8 @@ enum class Kind : std::uint32_t {
   kParts = 21,
   kLimits = 22,
   kStays = 23,
+  kLast = 24,
+  kAllSaid = 25,
 };
 
 struct Head {
@@ -185,6 +189,7 @@ inline std::string CheckHead(const Head& head, bool near) {
       from_far = true;
       break;
     case Kind::kPark:
+    case Kind::kLast:
       break;
     case Kind::kRenew:
       least = 1, most = kTicketMax;
@@ -194,6 +199,7 @@ inline std::string CheckHead(const Head& head, bool near) {
     case Kind::kWaiting:
     case Kind::kNeed:
     case Kind::kAskParts:
+    case Kind::kAllSaid:
       from_near = false, from_far = true;
       break;
     case Kind::kWelcome:

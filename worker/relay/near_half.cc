@@ -57,6 +57,7 @@ NearHalf::NearHalf(runtime::Context& context, Stream& stream, const Host& host, 
 
 // Everything that others were told stays as it is: the pool keeps the memory.
 void NearHalf::End(const std::string& why) {
+  if (farewell_.load(std::memory_order_acquire) != 0) _exit(0);  // nothing of it was wanted any more
   if (!why.empty())
     std::fprintf(stderr, "sheaf: the connection to pool %s has ended, and its tasks run elsewhere: %s\n", pool_.c_str(),
                  why.c_str());

@@ -38,6 +38,7 @@ class NearHalf final : public worker::Executor {
            TransferDesk& desk, std::string pki);
 
   void ReadLoop();  // the reader's thread; ends the process when the stream is over
+  void Farewell();  // after Run: what the workers over there have written is written here
 
  private:
   using Name = Names::Name;
@@ -125,6 +126,7 @@ class NearHalf final : public worker::Executor {
   std::string ticket_;                                   // came in the meantime
   std::atomic<std::uint64_t> begun_{0};                  // by this credit; the pool is still to be told
   std::mutex reading_;                                   // whoever reads the stream
+  std::atomic<std::uint32_t> farewell_{0};               // 1: said; 2: answered
   // While few tasks are away the executor's loop reads itself: it is awake, and the reader would have to wake up.
   std::atomic<std::uint32_t> loop_reads_{0};
   std::mutex turn_;  // everything of Executor's that both threads touch, and:

@@ -23,6 +23,7 @@ constexpr std::int64_t kSweepNanos = 20'000'000;
 constexpr std::size_t kForgetMax = kTextMax / sizeof(Names::Name);
 constexpr std::uint64_t kForeverNanos = 1'000'000'000'000;
 constexpr auto kStuck = std::chrono::milliseconds(5);
+constexpr std::int64_t kFarewellNanos = 500'000'000;
 
 }  // namespace
 
@@ -321,6 +322,10 @@ void NearHalf::ReadFrame() {
       context_.RingAwaiting();
       break;
     }
+    case Kind::kAllSaid:
+      farewell_.store(2, std::memory_order_release);
+      FutexWakeAll(farewell_);
+      break;
     case Kind::kPing:
       break;
     default:
@@ -340,6 +345,17 @@ void NearHalf::ReadLoop() {
     }
     if (!stream_.Await()) End("it was silent for two seconds");
   }
+}
+
+void NearHalf::Farewell() {
+  Rest();
+  farewell_.store(1, std::memory_order_release);
+  Outgoing out;
+  out.Bare(Kind::kLast, 0);
+  if (!out.Flush(stream_)) return;
+  const FutexWord word{&farewell_, 1};
+  for (const std::int64_t until = NowNanos() + kFarewellNanos; NowNanos() < until && farewell_.load() == 1;)
+    FutexWaitAny({&word, 1}, kStuck);
 }
 
 // The reader's turn.

@@ -80,6 +80,7 @@ int RunNear(const std::vector<std::string>& arguments) {
     context->Start();
     std::thread([&half] { half.ReadLoop(); }).detach();
     const int code = half.Run();
+    half.Farewell();
     std::fflush(nullptr);
     _exit(code);
   } catch (const std::exception& error) {
