@@ -321,7 +321,10 @@ void Submitter::Pump() {
   }
   for (auto& [index, pair] : pairs_) {
     if (cluster_.options.bug == Bug::kNoRecallOfBlocked && core_.At(index).blocked) continue;
-    if (!pair.matched || !core_.ShouldRecall(index, cluster_.world.now, own)) continue;
+    // It would mend what the planted bugs break.
+    const bool in_the_way = cluster_.options.bug == Bug::kNone &&
+                            core_.IsInTheWay(index, cluster_.world.now, !requeue_.empty() || !backlog_.empty());
+    if (!pair.matched || !(core_.ShouldRecall(index, cluster_.world.now, own) || in_the_way)) continue;
     if (!Ring::OpenRecall(*pair.out, *pair.in, pair.lanes[0].tail, &pair.recall)) continue;
     core_.OnRecalled(index);
     TakeBack(index, pair.recall.taken, pair.recall.end);
