@@ -249,6 +249,14 @@ ObjectRoot* Submitter::Waiting(const QueuedTask& place) const {
   return same && root->phase == Phase::kBacklog ? root : nullptr;
 }
 
+// Blocks of it, or of what stands in for them, lay with somebody who is gone, and are being made again.
+bool Submitter::IsLost(const ObjectRoot& root) {
+  if (!root.extra) return false;
+  return root.extra->lost || std::ranges::any_of(root.extra->stands_in, [](const Pin& pin) {
+           return pin.get()->kind == kObjectRoot && IsLost(*static_cast<const ObjectRoot*>(pin.get()));
+         });
+}
+
 // Also what stands behind refs that the worker will follow: an urgent lane is never taken back, so what waits in it for
 // something that lies behind it waits for ever.
 bool Submitter::InputsReadyLocked(const ObjectRoot& root) {
@@ -256,7 +264,7 @@ bool Submitter::InputsReadyLocked(const ObjectRoot& root) {
   for (const Pin& hold : root.extra->holds) {
     if (hold.get()->kind == kObjectRoot) {
       const auto& input = *static_cast<const ObjectRoot*>(hold.get());
-      if (input.phase != Phase::kReady || (input.extra && input.extra->lost)) return false;
+      if (input.phase != Phase::kReady || IsLost(input)) return false;
     }
     if (hold.get()->kind == kForeignRoot && foreign_is_ready &&
         !foreign_is_ready(static_cast<ForeignRoot*>(hold.get())))

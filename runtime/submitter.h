@@ -302,6 +302,7 @@ class Submitter {
     return {root.slot, HomeOf(root).generation.load(std::memory_order_relaxed)};
   }
   ObjectRoot* Waiting(const QueuedTask& place) const;  // nullptr: no longer in a queue
+  static bool IsLost(const ObjectRoot& root);
   bool InputsReadyLocked(const ObjectRoot& root);
   bool InputsPushedLocked(const ObjectRoot& root) const;
   void PushRequeueLocked();

@@ -34,7 +34,9 @@ struct InPair {
   std::atomic<bool> gone{false};       // the submitter is dead: run nothing more of it
   std::atomic<std::uint32_t> away{0};  // relays: tasks claimed here whose results are still to come
   bool ended = false;
-  std::int64_t urgent_waits = 0;  // relays: since when the urgent lane's head waits for its inputs; 0: it does not
+  // Relays: since when the urgent lane's head waits for its inputs (0: it does not), how long it may, and up to where it may not.
+  std::int64_t urgent_waits = 0, urgent_patience = 0;
+  std::uint32_t urgent_passed = 0;
   // Guarded by the submitter's lock:
   std::uint32_t release_read = 0, kept_written = 0;
   std::deque<std::uint32_t> kept_overflow;

@@ -32,7 +32,10 @@ bool PoolServer::Parked(Connection& connection, std::uint64_t bytes_there) {
 }
 
 bool PoolServer::Asks(Connection& connection) {
-  return OfNearHalf(connection, [](Relay& relay) { relay.asks = relay.parked_since != INT64_MAX; });
+  return OfNearHalf(connection, [this](Relay& relay) {
+    relay.asks = relay.parked_since != INT64_MAX;
+    relay.beside = HeldBy(relay.grant.job);
+  });
 }
 
 bool PoolServer::OfNearHalf(const Connection& connection, const std::function<void(Relay&)>& f) {
@@ -139,11 +142,15 @@ bool PoolServer::HasRoomFor(const scheduler::GrantInfo& grant) const {
   return used <= std::uint64_t{slots_} * 1000;
 }
 
+// A level. What they had beside counts as it was: what is granted elsewhere meanwhile serves their tasks as well.
 std::uint32_t PoolServer::AskedByParked(std::uint64_t number) const {
-  std::uint32_t slots = 0;
-  for (const auto& [id, relay] : relays_)
-    if (relay.grant.job == number && relay.asks && !relay.leaving) slots += relay.grant.slots;
-  return slots;
+  std::uint32_t slots = 0, beside = 0;
+  for (const auto& [id, relay] : relays_) {
+    if (relay.grant.job != number || !relay.asks || relay.leaving) continue;
+    slots += relay.grant.slots;
+    beside = std::max(beside, relay.beside);
+  }
+  return slots == 0 ? 0 : beside + slots;
 }
 
 std::uint32_t PoolServer::HeldBy(std::uint64_t number) const {
@@ -153,27 +160,33 @@ std::uint32_t PoolServer::HeldBy(std::uint64_t number) const {
   return slots;
 }
 
-// Of one shape of a job: those that it has not wanted for a while.
+// Of one shape of a job: those that it has not wanted for a while. Or that stand in the way of another shape, which has nothing: what
+// the tasks here wait for may be one of those. A relay parks only while nothing is away, and asks again if tasks wait.
 void PoolServer::ParkIdleRelays(std::uint64_t number, Job* job) {
   const lease::Shape shape = ShapeOfNumber(number);
   const bool wanted = !job->over && leases_->Elsewhere({JobOfNumber(number), shape}) > 0;
-  const bool has = std::any_of(relays_.begin(), relays_.end(), [&](const auto& relay) {
-    return relay.second.grant.job == number && !relay.second.leaving && relay.second.parked_since == INT64_MAX;
-  });
-  if (wanted || !has) {
+  bool others_want = false, others_have_none = false;
+  for (lease::Shape other = 0; other < job->shapes.size(); ++other) {
+    const std::uint64_t its = NumberOf(JobOfNumber(number), other);
+    if (other == shape || (leases_->Elsewhere({JobOfNumber(number), other}) == 0 && AskedByParked(its) == 0)) continue;
+    others_want = true;
+    others_have_none |= HeldBy(its) == 0;
+  }
+  if ((wanted && !others_have_none) || HeldBy(number) == 0) {
     job->relays_idle_since.erase(shape);
     return;
   }
   const auto [since, fresh] = job->relays_idle_since.try_emplace(shape, now_);
-  // Another of its shapes may wait for the slots.
-  bool others_want = false;
-  for (lease::Shape other = 0; other < job->shapes.size(); ++other)
-    others_want |= other != shape && leases_->Elsewhere({JobOfNumber(number), other}) > 0;
   if (now_ - since->second < (others_want ? kRelayIdleInTheWay : kRelayIdle)) return;
   job->relays_idle_since.erase(since);
-  for (auto& [grant, relay] : relays_)
-    if (relay.grant.job == number && relay.parked_since == INT64_MAX)
-      relay.client ? ParkRelay(relay) : LeaveRelay(relay);
+  for (auto& [grant, relay] : relays_) {
+    if (relay.grant.job != number || relay.parked_since != INT64_MAX) continue;
+    if (relay.client) {
+      ParkRelay(relay);
+    } else if (!wanted) {
+      LeaveRelay(relay);
+    }
+  }
 }
 
 // ---- in trouble -------------------------------------------------------------------------------------------------

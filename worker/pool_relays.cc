@@ -304,9 +304,7 @@ scheduler::PoolReport PoolServer::Report() const {
     for (lease::Shape shape = 0; shape < job.shapes.size(); ++shape) {
       const std::uint64_t number = NumberOf(id, shape);
       std::uint64_t wanted = job.MustWait(shape, now_) ? 0 : leases_->Elsewhere({id, shape});
-      // A parked one that has tasks needs a grant of its own, however many others the job has.
-      if (const std::uint32_t asked = AskedByParked(number); asked > 0)
-        wanted = std::max<std::uint64_t>(wanted, HeldBy(number) + asked);
+      wanted = std::max<std::uint64_t>(wanted, AskedByParked(number));
       if (wanted == 0) continue;
       scheduler::LeaseWant want;
       want.job = number;

@@ -166,6 +166,7 @@ class PoolServer {
     bool leaving = false;
     Now parked_since = INT64_MAX;  // the grant went back; the process stays for the next one
     bool asks = false;             // parked, and tasks wait in its lanes
+    std::uint32_t beside = 0;      // slots that the job had elsewhere when it began to ask
     scheduler::GrantInfo credit;   // the latest that its near half was given
     bool credit_over = true;
     bool unconfirmed = false;       // begun by a credit, and the scheduler has not answered to that yet
@@ -314,7 +315,7 @@ class PoolServer {
     MakeSegmentMessage message;
     Now until = 0;
   };
-  std::vector<Shortage> short_;  // wait for what others give back
+  std::vector<Shortage> short_;    // wait for what others give back
   bool asked_for_memory_ = false;  // for the request in hand
   std::deque<FirstSet> prepared_;
   Now prepare_at_ = 0;  // not before, after a failure

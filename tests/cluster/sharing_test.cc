@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -34,6 +35,9 @@ int SlowPid() {
   return getpid();
 }
 
+int Next(int x) { return x + 1; }
+int Forty() { return 40; }
+
 class SharingTest : public ::testing::Test {
  protected:
   SharingTest() : folder_(cluster_.directory() + "/marks") { std::filesystem::create_directory(folder_); }
@@ -59,6 +63,13 @@ class SharingTest : public ::testing::Test {
       const auto one = Remote<SlowPid>(), other = Remote<SlowPid>();
       a = one.Get();
       b = other.Get();
+    }
+  }
+  static void MakeInputsOnTheOnlySlot() {
+    EXPECT_EQ(Remote<Next>(1).Get(), 2);
+    for (int round = 0; round < 3; ++round) {
+      const auto input = sheaf::Task<Forty>({.labels = {{"where", "there"}}}).Remote();
+      EXPECT_EQ(Remote<Next>(input).Get(std::chrono::seconds(20)), 41);
     }
   }
   // How many have begun once it is enough, or a long time has passed.
@@ -97,6 +108,23 @@ TEST_F(SharingTest, ABurstThatLiesInTheLanesOfBusyWorkersUsesTheOtherMachineToo)
   WarmUp();
   Start(8);
   EXPECT_GE(Await(4), 4u);
+  End();
+}
+
+// The only slot is with tasks that need nothing special. One that waits for its input counts among them, and that input's own task may run on
+// that slot alone, but is one of those that ask for a label.
+TEST_F(SharingTest, WhatTasksWaitForGetsTheSlotThatTheyHold) {
+  cluster_.StartPool("home", 0);
+  cluster_.StartPool("away", 1, {"--labels", "where=there"});
+  Connect("home");
+  MakeInputsOnTheOnlySlot();
+  End();
+}
+
+TEST_F(SharingTest, WhatTasksWaitForGetsTheWorkerThatTheyHold) {
+  cluster_.StartPool("home", 1, {"--labels", "where=there"});
+  Connect("home");
+  MakeInputsOnTheOnlySlot();
   End();
 }
 

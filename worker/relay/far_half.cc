@@ -241,6 +241,10 @@ void FarHalf::ReadLoop() {
         break;
       case Kind::kPark:
         parked_ = true;
+        {  // its workers stay while they are in nobody's way
+          Submitter::Lock lock(context_.submitter());
+          context_.submitter().LowerWantLocked(true, NowNanos());
+        }
         context_.socket().Send(wire::Bare{}, wire::Kind::kReleased);
         break;
       case Kind::kRenew:

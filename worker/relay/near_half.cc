@@ -24,7 +24,8 @@ namespace {
 constexpr std::size_t kAwayMax = 4096;
 constexpr std::int64_t kAheadNanos = 2'000'000;  // of work for each place there
 constexpr std::size_t kFewAway = 2;
-constexpr std::int64_t kInputPatienceNanos = 5'000'000;
+constexpr std::int64_t kInputPatienceNanos = 5'000'000, kInputPatienceMaxNanos = 640'000'000;
+constexpr std::int64_t kSilentNanos = 1'000'000'000;
 
 }  // namespace
 
@@ -137,30 +138,28 @@ bool NearHalf::MayEnd() {
   return stays_.no_room_for_long();  // the rest is made again, if anybody wants it
 }
 
-// Without a grant what waits in the lanes is what the pool asks for another by.
+// Without a grant, what waits in the lanes and could begin is what the pool asks for another by. What waits for inputs needs none: whoever
+// makes them may need it.
 bool NearHalf::MayForward() {
-  if (!parked_.load(std::memory_order_acquire)) return true;
   if (std::exchange(asked_, true)) return false;
   AskOrBegin();
   return !parked_.load(std::memory_order_acquire);
 }
 
-// What is urgent may be what all that are there wait for.
-bool NearHalf::HasRoom(const Task& task) const {
+// What is urgent may be what all that are there wait for: another one, for each second in which nothing has ended.
+bool NearHalf::HasRoom(const Task& task) {
   if (away_.size() < places_ + waiting_) return true;
   if (away_.size() >= kAwayMax) return false;
-  if (task.lane == 1) return true;
   const auto cost = costs_.find(task.slot->task.function);
-  return cost != costs_.end() && load_ + cost->second <= kAheadNanos * std::int64_t{places_};
+  if (cost != costs_.end() && load_ + cost->second <= kAheadNanos * std::int64_t{places_}) return true;
+  if (task.lane != 1) return false;
+  const std::int64_t now = NowNanos();
+  if (std::exchange(moves_, false)) silent_since_ = now;
+  return away_.size() < places_ + waiting_ + static_cast<std::uint64_t>((now - silent_since_) / kSilentNanos);
 }
 
-bool NearHalf::CanForward(const Task& task) {
-  if (!MayForward()) return false;
-  std::lock_guard turn(turn_);
-  if (!HasRoom(task)) {
-    waits_for_room_ = true;
-    return false;
-  }
+// turn_ held.
+bool NearHalf::HasInputs(const Task& task) {
   IncomingRoot* incoming = TakeIncoming();
   const Look look = [&] {
     detail::Stored arguments;
@@ -170,8 +169,30 @@ bool NearHalf::CanForward(const Task& task) {
   return look != Look::kWaits;
 }
 
+bool NearHalf::CanForward(const Task& task) {
+  if (parked_.load(std::memory_order_acquire)) {
+    {
+      std::lock_guard turn(turn_);
+      if (!HasInputs(task)) return false;
+    }
+    if (!MayForward()) return false;
+  }
+  std::lock_guard turn(turn_);
+  if (!HasRoom(task)) {
+    waits_for_room_ = true;
+    return false;
+  }
+  return HasInputs(task);
+}
+
 bool NearHalf::Forward(const Task& task) {
-  if (!MayForward()) return false;
+  if (parked_.load(std::memory_order_acquire)) {
+    {
+      std::lock_guard turn(turn_);
+      if (!HasInputs(task)) return GivesBack(task);
+    }
+    if (!MayForward()) return false;
+  }
   bool took = false;
   {
     std::lock_guard turn(turn_);
@@ -182,15 +203,23 @@ bool NearHalf::Forward(const Task& task) {
 }
 
 // An urgent lane takes what has its inputs. This one had: they lay on a machine that is gone, and what makes them again may stand behind
-// it. Not at once: whoever submitted it may not know yet, and would push it here again.
+// it. Not at once, and after a while more rarely: whoever submitted it may not know yet, and would push it here again, which costs places.
 bool NearHalf::GivesBack(const Task& task) {
   if (task.lane != 1) return false;
-  std::int64_t& since = task.pair->urgent_waits;
-  const std::int64_t now = NowNanos();
-  if (since == 0) since = now;
-  if (now - since < kInputPatienceNanos) return false;
-  since = 0;
-  GiveBackHead(*task.pair, task.lane);
+  worker::InPair& pair = *task.pair;
+  const std::uint32_t depth = store::LaneDepth(1), passed = pair.urgent_passed - task.position;
+  if (passed == 0 || passed > depth) {  // it came after the last time
+    const std::int64_t now = NowNanos();
+    if (pair.urgent_waits == 0) pair.urgent_waits = now;
+    std::uint32_t end = task.position + 1, slot = 0;
+    while (Ring::Peek(store::Entries(*pair.out, 1), depth, end, &slot)) ++end;
+    const std::int64_t patience = std::max(pair.urgent_patience, kInputPatienceNanos);
+    if (end == task.position + 1 || now - pair.urgent_waits < patience) return false;
+    pair.urgent_passed = end;
+    pair.urgent_patience = std::min(2 * patience, kInputPatienceMaxNanos);
+    pair.urgent_waits = 0;
+  }
+  GiveBackHead(pair, 1);
   return true;
 }
 
@@ -210,7 +239,7 @@ bool NearHalf::ForwardInTurn(const Task& task) {
     Drop(incoming);
     return GivesBack(task);
   }
-  if (task.lane == 1) pair.urgent_waits = 0;
+  if (task.lane == 1) pair.urgent_waits = pair.urgent_patience = 0;
   if (!ClaimNext(task)) {
     arguments = {};
     Drop(incoming);

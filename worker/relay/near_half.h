@@ -80,9 +80,10 @@ class NearHalf final : public worker::Executor {
   detail::RefCore RefOfName(Name name, Name of_task);
   void SendReadyObjects();
   void Housekeeping(std::int64_t now);
-  void ReadFrame();  // reading_ held
-  bool MayForward();
-  bool HasRoom(const Task& task) const;  // turn_ held
+  void ReadFrame();                  // reading_ held
+  bool HasInputs(const Task& task);  // turn_ held
+  bool MayForward();                 // parked
+  bool HasRoom(const Task& task);    // turn_ held
   bool GivesBack(const Task& task);
   void ParkIfIdle();
   void AskOrBegin();
@@ -134,6 +135,8 @@ class NearHalf final : public worker::Executor {
   std::vector<Name> again_;                                // to be sent in the stream
   std::unordered_map<std::uint32_t, std::int64_t> costs_;  // nanoseconds of one run, by function
   std::int64_t load_ = 0;                                  // of what is away
+  bool moves_ = true;                                      // a result has come since the last look
+  std::int64_t silent_since_ = 0;                          // from that look on
   bool waits_for_room_ = false;                            // the loop is about to sleep, with tasks in its lanes
   std::uint32_t waiting_ = 0;                              // over there, inside Get: each makes room for another
 };

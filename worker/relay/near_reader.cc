@@ -189,6 +189,7 @@ void NearHalf::FinishInTurn(Name name, std::uint64_t took_nanos, bool error, Out
   if (found == away_.end()) End("it answered a task that was not asked");
   const Away away = found->second;
   away_.erase(found);
+  moves_ = true;
   load_ -= away.cost;
   if (took_nanos > 0 && !error)
     costs_[away.function] = static_cast<std::int64_t>(std::min<std::uint64_t>(took_nanos, kForeverNanos));
@@ -323,7 +324,8 @@ void NearHalf::ReadFrame() {
       break;
     }
     case Kind::kAllSaid:
-      farewell_.store(2, std::memory_order_release);
+      if (std::uint32_t said = 1; !farewell_.compare_exchange_strong(said, 2))
+        End("an answer to a farewell that it was not said");
       FutexWakeAll(farewell_);
       break;
     case Kind::kPing:
@@ -347,14 +349,19 @@ void NearHalf::ReadLoop() {
   }
 }
 
+// It begins nothing more: what lies in its lanes is for others.
 void NearHalf::Farewell() {
   Rest();
+  context_.control()->blocked.fetch_add(1, std::memory_order_release);
+  WorkWhileWaiting();
+  context_.RingAwaiting();
   farewell_.store(1, std::memory_order_release);
   Outgoing out;
   out.Bare(Kind::kLast, 0);
   if (!out.Flush(stream_)) return;
   const FutexWord word{&farewell_, 1};
-  for (const std::int64_t until = NowNanos() + kFarewellNanos; NowNanos() < until && farewell_.load() == 1;)
+  for (const std::int64_t until = NowNanos() + kFarewellNanos; NowNanos() < until && farewell_.load() == 1;
+       WorkWhileWaiting())
     FutexWaitAny({&word, 1}, kStuck);
 }
 
