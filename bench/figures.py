@@ -162,10 +162,11 @@ GROUPS = [
     ]),
     Group("net_rate", [_bench("net", ["net.task.rate"], "rate")]),
     Group("net_transfer", [
-        Program(["{build}/bench/limit_tcp", "stream"], ["limit.tcp.gbps"]),
-        Program(["{build}/bench/limit_tcp", "tls"], ["limit.tls.gbps"]),
-        _bench("net", ["net.transfer_1g.gbps"], "transfer"),
-        _bench("net", ["net.transfer_1g.tls.gbps"], "transfer_tls"),
+        Program(["{build}/bench/limit_tcp", "stream"], ["limit.tcp.gbps", "limit.tcp.cpu_s"]),
+        Program(["{build}/bench/limit_tcp", "tls"], ["limit.tls.gbps", "limit.tls.cpu_s"]),
+        _bench("net", [f"net.transfer_1g.{part}" for part in ("gbps", "send_cpu_s", "receive_cpu_s")], "transfer"),
+        _bench("net", [f"net.transfer_1g.tls.{part}" for part in ("gbps", "send_cpu_s", "receive_cpu_s")],
+               "transfer_tls"),
     ]),
     Group("net_broadcast", [
         _bench("net", [f"net.broadcast_256m.{pools}.s"], "broadcast", "--count", pools)
@@ -189,7 +190,8 @@ GROUPS = [
 FIGURES = [
     Figure("store.get.ns", needs=[Need("p50", "<=", 50), Need("syscalls", "<=", 0)]),
     Figure("store.put_1k.ns", needs=[Need("p50", "<=", 1000), Need("syscalls", "<=", 0)]),
-    Figure("store.put_64m.gbps", "limit.memcpy.gbps", [Need("ratio", ">=", 0.9)]),
+    Figure("store.put_64m.gbps", "limit.memcpy.gbps", [Need("ratio", ">=", 0.9)],
+           beside=["net.transfer_1g.send_cpu_s", "net.transfer_1g.receive_cpu_s", "limit.tcp.cpu_s"]),
     Figure("store.put_1g.gbps", "limit.memcpy.gbps", [Need("ratio", ">=", 0.9)]),
     Figure("store.visible.us", needs=[Need("p50", "<=", 2)]),
     Figure("store.weights.pss", needs=[Need("p50", "<=", 1.02)]),
@@ -228,7 +230,8 @@ FIGURES = [
     Figure("net.task.sync.us", "limit.tcp.us", [Need("ratio", "<=", 3)]),
     Figure("net.task.rate", needs=[Need("p50", ">=", 3e5)]),
     Figure("net.transfer_1g.gbps", "limit.tcp.gbps", [Need("ratio", ">=", 0.9)]),
-    Figure("net.transfer_1g.tls.gbps", "limit.tls.gbps", [Need("ratio", ">=", 0.85)]),
+    Figure("net.transfer_1g.tls.gbps", "limit.tls.gbps", [Need("ratio", ">=", 0.85)],
+           beside=["net.transfer_1g.tls.send_cpu_s", "net.transfer_1g.tls.receive_cpu_s", "limit.tls.cpu_s"]),
     Figure("net.broadcast_256m.8.s",
            needs=[Need("p50", "<=", 1.5, versus="net.broadcast_256m.2.s")],
            beside=["net.broadcast_256m.2.s", "net.broadcast_256m.4.s"]),

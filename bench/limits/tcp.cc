@@ -1,9 +1,10 @@
 // Bare TCP on the loopback interface, and a bare TLS stream over a link: the limits of everything between two pools.
 //
 //   ping    64 bytes there and back, both sides blocking in recv        -> limit.tcp.us
-//   stream  1 GiB from a warm buffer into a warm one, one connection    -> limit.tcp.gbps
+//   stream  1 GiB from a warm buffer into a warm one, one connection    -> limit.tcp.gbps, and the CPU of both ends:
+//                                                                          limit.tcp.cpu_s
 //   tls     the same through TLS 1.3, over the link of net.transfer_1g.tls (links.h)
-//                                                                       -> limit.tls.gbps
+//                                                                       -> limit.tls.gbps, limit.tls.cpu_s
 //
 // Usage: tcp MODE [--rounds N]
 #include <arpa/inet.h>
@@ -11,6 +12,7 @@
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -162,6 +164,16 @@ void StreamBytes(bool tls, int streams, bench::Report& report) {
     }
   });
   for (const int socket : here) close(socket);
+  while (wait(nullptr) > 0) {
+  }
+  rusage own{}, child{};
+  getrusage(RUSAGE_SELF, &own);
+  getrusage(RUSAGE_CHILDREN, &child);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  };
+  const double cpu = seconds(own.ru_utime) + seconds(own.ru_stime) + seconds(child.ru_utime) + seconds(child.ru_stime);
+  report.Add(std::string(tls ? "limit.tls" : "limit.tcp") + ".cpu_s", cpu / kRounds);
   bench::Samples speed;
   for (std::size_t i = 1; i < ends.size(); ++i)
     speed.Add(static_cast<double>(kBytes) / static_cast<double>(ends[i] - ends[i - 1]));

@@ -17,10 +17,10 @@
 #include <atomic>
 #include <fstream>
 #include <memory>
-#include <sstream>
 #include <thread>
 
 #include "bench/measure.h"
+#include "bench/programs/process.h"
 #include "scheduler/scheduler_client.h"
 
 namespace {
@@ -59,17 +59,7 @@ class SchedulerProcess {
     waitpid(pid_, nullptr, 0);
     [[maybe_unused]] const int removed = std::system(("rm -rf " + directory_).c_str());
   }
-  double CpuSeconds() const {
-    std::ifstream stat("/proc/" + std::to_string(pid_) + "/stat");
-    std::string text;
-    std::getline(stat, text);
-    std::istringstream fields(text.substr(text.rfind(')') + 2));
-    std::string skipped;
-    for (int i = 0; i < 11; ++i) fields >> skipped;
-    double user = 0, system = 0;
-    fields >> user >> system;
-    return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
-  }
+  double CpuSeconds() const { return bench::CpuSeconds(pid_); }
   double ResidentBytes() const {
     std::ifstream statm("/proc/" + std::to_string(pid_) + "/statm");
     double size = 0, resident = 0;

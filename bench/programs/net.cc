@@ -2,8 +2,9 @@
 //
 //   sync       Remote<Noop>().Get() on a worker of another pool           -> net.task.sync.us
 //   rate       no-op tasks over one pair of pools                         -> net.task.rate
-//   transfer   1 GiB made on another pool, from there to Get here         -> net.transfer_1g.gbps
-//   transfer_tls  the same under TLS                                      -> net.transfer_1g.tls.gbps
+//   transfer   1 GiB made on another pool, from there to Get here         -> net.transfer_1g.gbps, and the CPU of both machines:
+//                                                                            .send_cpu_s, .receive_cpu_s
+//   transfer_tls  the same under TLS                                      -> net.transfer_1g.tls.gbps, and the same
 //   broadcast  256 MiB put once, read by a task on each of 2, 4, 8 pools, under TLS, each behind a link of 50 MB/s
 //                                                                         -> net.broadcast_256m.s, by pools
 //   reduce     8 arrays of 64 MiB made on 4 pools, added pair by pair by plain tasks, the sum read here; the same links
@@ -11,12 +12,16 @@
 //   lease      a task after the grant went back, and the first of a driver -> net.lease.us, net.lease.first.us
 //
 // Usage: net MODE [--count N]
+#include <unistd.h>
+
 #include <cstring>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "bench/programs/cluster.h"
 #include "bench/programs/driver.h"
+#include "bench/programs/process.h"
 
 namespace {
 
@@ -52,10 +57,22 @@ sheaf::Array<std::uint8_t> Make(std::uint64_t bytes, int value) {
   return std::move(out).Seal();
 }
 
-void Transfer(std::int64_t count, const std::string& key, bench::Report& report) {
+double CpuSeconds(const std::vector<pid_t>& processes) {
+  double seconds = 0;
+  for (const pid_t pid : processes) seconds += bench::CpuSeconds(pid);
+  return seconds;
+}
+
+// CPU of a machine: all of Sheaf's processes there, but the worker that makes the bytes, and here the driver that waits.
+void Transfer(const bench::Cluster& cluster, std::int64_t count, const std::string& key, bench::Report& report) {
   bench::WarmUp(100);
   bench::Samples speed;
+  std::vector<pid_t> there = cluster.ProcessesOf(0), here = cluster.ProcessesOf(-1);
+  std::erase_if(there, [](pid_t pid) { return bench::Executable(pid) == bench::Executable(getpid()); });
+  here.push_back(getpid());
+  double cpu_there = 0, cpu_here = 0;
   for (std::int64_t i = 0; i <= count; ++i) {
+    if (i == 1) cpu_there = CpuSeconds(there), cpu_here = CpuSeconds(here);
     const auto array = sheaf::Remote<Make>(1024 * kMiB, static_cast<int>(i)).Get();
     const auto done = bench::NowNs();
     std::int64_t made = 0;
@@ -63,7 +80,11 @@ void Transfer(std::int64_t count, const std::string& key, bench::Report& report)
     if (array.span()[array.size() - 1] != static_cast<std::uint8_t>(i)) bench::Die("wrong bytes came");
     if (i > 0) speed.Add(1.073741824 / (static_cast<double>(done - made) / 1e9));
   }
+  const auto each = static_cast<double>(count);
   report.Add(key, speed, 0.01);
+  const std::string base = key.substr(0, key.rfind('.'));
+  report.Add(base + ".send_cpu_s", (CpuSeconds(there) - cpu_there) / each);
+  report.Add(base + ".receive_cpu_s", (CpuSeconds(here) - cpu_here) / each);
 }
 
 std::int64_t Touch(const sheaf::Array<std::uint8_t>& bytes) {
@@ -136,7 +157,7 @@ int main(int argc, char** argv) {
     cluster.Init();
     if (mode == "sync") Sync(count ? count : 5000, report);
     if (mode == "rate") Rate(count ? count : 200'000, report);
-    if (mode == "transfer") Transfer(count ? count : 3, "net.transfer_1g.gbps", report);
+    if (mode == "transfer") Transfer(cluster, count ? count : 3, "net.transfer_1g.gbps", report);
     sheaf::Shutdown();
   } else if (mode == "transfer_tls") {
     bench::Cluster cluster(1, 1, bench::Wire::kTls);
@@ -145,7 +166,7 @@ int main(int argc, char** argv) {
       report.Missing(key, "network namespaces cannot be made here");
     } else {
       cluster.Init();
-      Transfer(count ? count : 3, key, report);
+      Transfer(cluster, count ? count : 3, key, report);
       sheaf::Shutdown();
     }
   } else if (mode == "broadcast") {

@@ -38,6 +38,19 @@ inline std::string Executable(pid_t pid) {
   return size < 0 ? "" : std::string(text, static_cast<std::size_t>(size));
 }
 
+// What its threads have used so far, in steps of ten milliseconds; 0 if it is gone.
+inline double CpuSeconds(pid_t pid) {
+  std::ifstream file(ProcPath(pid, "stat"));
+  std::string text;
+  if (!std::getline(file, text)) return 0;
+  std::istringstream fields(text.substr(text.rfind(')') + 2));
+  std::string skipped;
+  for (int i = 0; i < 11; ++i) fields >> skipped;
+  double user = 0, system = 0;
+  fields >> user >> system;
+  return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
 // This process and all that descend from it.
 inline std::vector<pid_t> Family() {
   std::multimap<pid_t, pid_t> children;
