@@ -3,6 +3,8 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
+#include <string_view>
 #include <thread>
 
 #include "base/address_file.h"
@@ -14,6 +16,9 @@ namespace sheaf::cli {
 int RunDrain(const DrainRequest& request, char** argv) {
   if (!request.pki.empty()) setenv("SHEAF_PKI", request.pki.c_str(), 1);
   std::string where = request.address, error;
+  const char* set = std::getenv("SHEAF_ADDRESS");
+  // A pool's socket is of no use here: the scheduler is asked.
+  if (where.empty() && set && std::string_view(set).find('/') == std::string_view::npos) where = set;
   if (where.empty()) {
     for (const FoundAddress& one : ListAnnounced(RuntimeDirectory(&error)))
       if (one.kind == "scheduler") where = one.address;

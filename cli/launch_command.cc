@@ -21,6 +21,8 @@
 namespace sheaf::cli {
 namespace {
 
+constexpr int kNoCommand = 127;  // as shells say it
+
 // Names of hosts become names of pools and words of a remote command line: nothing in them may mean more than itself.
 bool IsPlainHost(const std::string& host) {
   if (host.empty() || host.size() > 64 || host[0] == '-') return false;
@@ -212,12 +214,18 @@ int RunLaunch(const LaunchRequest& request, char** argv) {
     // The secret goes through the connection, not over a command line. The pool outlives the connection.
     command.push_back(
         "umask 077; d=${XDG_STATE_HOME:-$HOME/.local/state}/sheaf; mkdir -p \"$d\"; cat > \"$d/invitation\"; "
-        "setsid " +
-        request.remote + " pool start --workers " + request.workers + " --id " + PoolNameOf(host) + " --join " + where +
+        "command -v " +
+        request.remote.substr(0, request.remote.find(' ')) + " >/dev/null || exit 127; setsid " + request.remote +
+        " pool start --workers " + request.workers + " --id " + PoolNameOf(host) + " --join " + where +
         " --token-file \"$d/invitation\" --address-file \"$d/pool.address\" "
         ">\"$d/pool.log\" 2>&1 </dev/null & ");
     const int code = Run(command, invitation);
-    std::printf("%s: %s\n", host.c_str(), code == 0 ? "started" : "could not be reached");
+    if (code == kNoCommand) {
+      std::printf("%s: has no %s: install it there, or name it with --remote-sheaf\n", host.c_str(),
+                  request.remote.c_str());
+    } else {
+      std::printf("%s: %s\n", host.c_str(), code == 0 ? "started" : "could not be reached");
+    }
     failed += code != 0;
   }
   if (failed > 0) return kExitFailed;

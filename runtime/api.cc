@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "base/check.h"
+#include "base/standard_streams.h"
 #include "runtime/embedded_pool.h"
 #include "runtime/getter.h"
 #include "runtime/no_room.h"
@@ -176,6 +177,7 @@ void Init(int* argc, char** argv) {
   static bool at_exit = false;
   std::lock_guard lock(mutex);
   if (CurrentContext()) throw InitError("sheaf::Init was called twice; call Shutdown in between");
+  OpenStandardStreams();
   const runtime::InitOptions options = runtime::TakeInitOptions(argc, argv);
   std::vector<runtime::WorkingFile> files;
   if (const std::string why = runtime::ListWorkingFiles(options.files, &files); !why.empty())

@@ -64,8 +64,6 @@ std::unique_ptr<Context> Context::Attach(UniqueFd fd, wire::Role role, std::uint
     tail = DescribeProgram(files, &hello.argument_count, &hello.environment_count);
     executable = UniqueFd(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
     fds = {executable.get(), STDOUT_FILENO, STDERR_FILENO};
-    if (fcntl(STDOUT_FILENO, F_GETFD) < 0) fds[1] = executable.get();
-    if (fcntl(STDERR_FILENO, F_GETFD) < 0) fds[2] = executable.get();
   }
   auto answer =
       attached.socket->Call(hello, wire::Kind::kAttach, std::as_bytes(std::span(tail)), fds, std::chrono::seconds(20));

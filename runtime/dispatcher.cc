@@ -121,6 +121,11 @@ std::uint32_t Submitter::BlockedWorkersLocked() const {
   return blocked;
 }
 
+bool Submitter::WorkersAreAsleepLocked() const {
+  return std::ranges::all_of(
+      active_, [](const OutPair* pair) { return pair->control->asleep.load(std::memory_order_acquire) != 0; });
+}
+
 bool Submitter::TryPushLocked(ObjectRoot* root, std::uint32_t function) {
   if (MustWaitForRoomLocked(*root)) return false;
   const std::uint32_t cost = core_.CostOf(function);

@@ -259,6 +259,29 @@ TEST_F(AwayTest, AReadForWhichThereIsNoMemorySaysSoAndLaterFindsIt) {
   EXPECT_EQ(Sum(made.Get(kSoon)), SumOf(40, 2));
 }
 
+TEST_F(AwayTest, ReadsAreRightWhileTheMachineDiesOnWhichHalfOfTheValuesLie) {
+  for (const char* id : {"far-a", "far-b"}) cluster_.StartPool(id, 2);
+  Start("2GiB", 0);
+  const char* text = std::getenv("SHEAF_TEST_FAULTS");
+  const int faults = text ? std::atoi(text) : 2;
+  sheaf::Random random(41);
+  for (int fault = 0; fault < faults; ++fault) {
+    std::vector<ObjectRef<Numbers>> made;
+    for (std::uint64_t i = 0; i < 20; ++i) made.push_back(Remote<Fill>(std::size_t{16}, i));
+    ASSERT_EQ(sheaf::Wait(made, made.size(), kSoon).ready.size(), made.size());
+    std::jthread killer([&, delay = random.Below(300)] {
+      usleep(static_cast<useconds_t>(delay) * 1000);
+      cluster_.KillPool("far-a");
+    });
+    for (std::uint64_t i = 0; i < made.size(); ++i) {
+      const Numbers numbers = made[i].Get(kSoon);
+      EXPECT_EQ(numbers.span()[numbers.size() - 1], ValueAt(i, numbers.size() - 1)) << "fault " << fault;
+    }
+    killer.join();
+    cluster_.StartPool("far-a", 2);
+  }
+}
+
 TEST_F(AwayTest, ResultsAreRightWhileMachinesAndRelaysDie) {
   for (const char* id : {"far-a", "far-b"}) cluster_.StartPool(id, 2);
   Start("1GiB", 1);

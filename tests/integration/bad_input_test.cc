@@ -3,7 +3,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,11 @@ using sheaf::test::MessageOf;
 
 int Twice(int x) { return 2 * x; }
 void Note(int) {}
+int Print(int x) {
+  std::printf("%d\n", x);
+  std::fflush(stdout);
+  return x;
+}
 int Sleep(int seconds) {
   sleep(static_cast<unsigned>(seconds));
   return seconds;
@@ -35,6 +42,23 @@ TEST(BadAddress, SaysThatNoPoolAnswersAndHowToStartOne) {
   setenv("SHEAF_ADDRESS", std::string(300, 'x').c_str(), 1);
   EXPECT_THROW(sheaf::Init(), sheaf::InitError);
   unsetenv("SHEAF_ADDRESS");
+}
+
+// As after `program >&- <&-`.
+TEST(ClosedStreams, LeadNowhereAndNoSocketGetsTheirNumbers) {
+  std::fflush(stdout);
+  const int input = dup(STDIN_FILENO), output = dup(STDOUT_FILENO);
+  close(STDIN_FILENO);
+  close(STDOUT_FILENO);
+  sheaf::Init();
+  EXPECT_EQ(Remote<Print>(3).Get(), 3);
+  for (const char* stream : {"/proc/self/fd/0", "/proc/self/fd/1"})
+    EXPECT_EQ(std::filesystem::read_symlink(stream), "/dev/null");
+  sheaf::Shutdown();
+  dup2(input, STDIN_FILENO);
+  dup2(output, STDOUT_FILENO);
+  close(input);
+  close(output);
 }
 
 TEST(BadAddress, SaysThatAPortIsASchedulers) {

@@ -50,6 +50,7 @@ class FarHalf {
   bool SendResult(Name name, std::uint64_t took_nanos, Offers* offers);
   std::uint32_t SendReady();  // send_ held
   void ServeForAMoment(std::int64_t nanos);
+  bool WorkersAreAsleep();
 
   runtime::Context& context_;
   Stream& stream_;

@@ -27,7 +27,8 @@ namespace {
 
 constexpr std::int64_t kMomentNanos = 30'000, kSpinNanos = 20'000, kSleepNanos = 50'000'000,
                        kWorkSleepNanos = 5'000'000, kForeignSleepNanos = 1'000'000;
-constexpr int kPipePieces = 5;  // of 16 KiB
+constexpr int kPipePieces = 5;     // of 16 KiB
+constexpr int kFallAsleepMs = 50;  // a task may still run that nobody waits for
 
 }  // namespace
 
@@ -184,6 +185,11 @@ int FarHalf::Run() {
   End("the pool of this machine has ended");
 }
 
+bool FarHalf::WorkersAreAsleep() {
+  Submitter::Lock lock(context_.submitter());
+  return context_.submitter().WorkersAreAsleepLocked();
+}
+
 // Whole lines, or what has come without an end for a while; all that there is when the other half ends.
 void FarHalf::OutputLoop(int out, int err) {
   std::string waiting[2];
@@ -197,8 +203,12 @@ void FarHalf::OutputLoop(int out, int err) {
   };
   for (;;) {
     const bool partial = !waiting[0].empty() || !waiting[1].empty();
-    const int ready = poll(polls, 3, partial ? 200 : -1);
+    int ready = poll(polls, 3, partial ? 200 : -1);
     const bool last = ready > 0 && polls[2].revents != 0;
+    if (last) {  // a line without an end leaves its worker when that falls asleep
+      for (int i = 0; i < kFallAsleepMs && !WorkersAreAsleep(); ++i) usleep(1'000);
+      ready = poll(polls, 3, 0);
+    }
     for (int i = 0; i < 2; ++i) {
       std::string& text = waiting[i];
       // Then as much as a pipe holds, and no more: a worker may write for ever.
