@@ -83,6 +83,8 @@ struct ShapeQueue {
   // As the pool was told; wanted_milli 0: it must be told again.
   std::uint32_t wanted = 0, wanted_milli = 1000, wanted_elsewhere = 0;
   std::int64_t last_ready = 0;  // when an object became ready last, or tasks began to wait
+  std::uint64_t most = 0;       // unfinished tasks at a time, in the last second:
+  std::int64_t most_since = 0;  // which began then
   // Every worker of the shape counts as wide as the widest unfinished task, as any may get it. Thousandths of a CPU.
   std::uint32_t Widest() const { return wide.empty() ? 1000 : wide.rbegin()->first; }
 };
@@ -147,7 +149,7 @@ class Submitter {
            PairAt(index).control->asleep.load(std::memory_order_relaxed) != 0;
   }
   std::uint32_t BlockedWorkersLocked() const;
-  bool WorkersAreAsleepLocked() const;               // that run tasks of this process, and wait inside Get
+  bool WorkersAreAsleepLocked() const;                      // that run tasks of this process, and wait inside Get
   bool RunsElsewhereLocked(const ObjectRoot& root) const {  // on another machine
     const std::uint8_t index = root.pair.load(std::memory_order_relaxed);
     return root.phase == Phase::kPushed && index != kNoPair && PairAt(index).places > 0;
@@ -282,6 +284,7 @@ class Submitter {
   std::uint64_t UnfinishedLocked(std::uint32_t shape) const;
   bool MustWaitForRoomLocked(const ObjectRoot& root) const;
   std::uint32_t UsefulElsewhereLocked(std::uint32_t shape) const;
+  std::uint32_t KeptElsewhereLocked(std::uint32_t shape, std::uint64_t unfinished);
   void RecallLocked(int pair);
   void SettleRecallLocked(int pair);
   void RequeueLocked(ObjectRoot* root);

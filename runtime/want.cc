@@ -1,5 +1,6 @@
 // want: how many workers the pool is asked for, by shape, here and on other machines. A level, said again when it changes.
 #include <algorithm>
+#include <utility>
 
 #include "base/clock.h"
 #include "runtime/submitter.h"
@@ -52,6 +53,19 @@ std::uint64_t Submitter::UnfinishedLocked(std::uint32_t shape) const {
   return unfinished;
 }
 
+// Once asked for, places elsewhere stay wanted as long as so many tasks have been unfinished at a time within a second: a burst finds those
+// of the last one.
+std::uint32_t Submitter::KeptElsewhereLocked(std::uint32_t shape, std::uint64_t unfinished) {
+  constexpr std::int64_t kWindowNanos = 1'000'000'000;
+  ShapeQueue& queue = shapes_[shape];
+  queue.most = std::max(queue.most, unfinished);
+  if (core_.clock() - queue.most_since < kWindowNanos) return queue.wanted_elsewhere;
+  const std::uint64_t most = std::exchange(queue.most, unfinished);
+  const bool first = std::exchange(queue.most_since, core_.clock()) == 0;
+  return first ? queue.wanted_elsewhere
+               : static_cast<std::uint32_t>(std::min<std::uint64_t>(most, queue.wanted_elsewhere));
+}
+
 void Submitter::WantLocked() {
   for (std::uint32_t shape = 0; shape < shapes_.size(); ++shape) WantLocked(shape);
 }
@@ -68,7 +82,8 @@ void Submitter::WantLocked(std::uint32_t shape) {
   // The last task of a shape is done while others wait, or wait inside Get: perhaps for what its workers hold.
   const bool over =
       unfinished == 0 && (backlog_size_ > 0 || blocked_others > 0) && queue.wanted + queue.wanted_elsewhere > 0;
-  const std::uint32_t elsewhere = over ? 0 : std::max(UsefulElsewhereLocked(shape), queue.wanted_elsewhere);
+  const std::uint32_t kept = KeptElsewhereLocked(shape, unfinished);
+  const std::uint32_t elsewhere = over ? 0 : std::max(UsefulElsewhereLocked(shape), kept);
   const std::uint32_t milli = want || elsewhere ? queue.Widest() : 1000;
   if (!over && milli == queue.wanted_milli && level <= queue.wanted && !(blocked + lost > 0 && level != queue.wanted) &&
       elsewhere == queue.wanted_elsewhere)

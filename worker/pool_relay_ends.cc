@@ -174,7 +174,7 @@ void PoolServer::ParkIdleRelays(std::uint64_t number, Job* job) {
   }
   if ((wanted && !others_have_none) || HeldBy(number) == 0) {
     job->relays_idle_since.erase(shape);
-    return;
+    return ParkSurplusRelays(number, job);
   }
   const auto [since, fresh] = job->relays_idle_since.try_emplace(shape, now_);
   if (now_ - since->second < (others_want ? kRelayIdleInTheWay : kRelayIdle)) return;
@@ -187,6 +187,33 @@ void PoolServer::ParkIdleRelays(std::uint64_t number, Job* job) {
       LeaveRelay(relay);
     }
   }
+}
+
+// What is held beyond what has been wanted for a second may serve other jobs. Whoever is busy just now stays, and others are asked the
+// next time.
+void PoolServer::ParkSurplusRelays(std::uint64_t number, Job* job) {
+  const lease::Shape shape = ShapeOfNumber(number);
+  const std::uint64_t wanted = leases_->Elsewhere({JobOfNumber(number), shape}), held = HeldBy(number);
+  std::vector<Relay*> beyond;
+  for (auto& [grant, relay] : relays_)
+    if (relay.grant.job == number && relay.client && relay.parked_since == INT64_MAX && !relay.leaving &&
+        held >= wanted + relay.grant.slots)
+      beyond.push_back(&relay);
+  if (wanted == 0 || beyond.empty() || AskedByParked(number) > 0) {
+    job->relays_beyond_since.erase(shape);
+    return;
+  }
+  const auto [since, fresh] = job->relays_beyond_since.try_emplace(shape, now_);
+  if (now_ - since->second < kRelayIdle) return;
+  job->relays_beyond_since.erase(since);
+  std::uint64_t surplus = held - wanted;
+  for (std::size_t i = 0; i < beyond.size(); ++i) {
+    const Relay& relay = *beyond[(i + job->turn) % beyond.size()];
+    if (relay.grant.slots > surplus) continue;
+    surplus -= relay.grant.slots;
+    ParkRelay(relay);
+  }
+  ++job->turn;
 }
 
 // ---- in trouble -------------------------------------------------------------------------------------------------

@@ -321,6 +321,7 @@ PoolServer::Now PoolServer::NextDeadline() const {
   for (const auto& [driver, job] : jobs_) {
     for (const auto& [shape, since] : job.relays_idle_since)
       next = std::min(next, now_ < since + kRelayIdleInTheWay ? since + kRelayIdleInTheWay : since + kRelayIdle);
+    for (const auto& [shape, since] : job.relays_beyond_since) next = std::min(next, since + kRelayIdle);
     for (const auto& [shape, trouble] : job.relay_trouble)
       if (trouble.again > now_) next = std::min(next, trouble.again);
   }

@@ -132,7 +132,8 @@ class PoolServer {
     bool over = false;
     bool driver_died = false;
     std::uint64_t twin_of = 0;  // the grant by which another pool runs it here; 0: a job of this machine
-    std::map<lease::Shape, Now> relays_idle_since;
+    std::map<lease::Shape, Now> relays_idle_since, relays_beyond_since;
+    std::size_t turn = 0;     // whose relay is asked first to park
     bool stays_here = false;  // it lacks what it should bring to other machines
     std::map<lease::Shape, RelayTrouble> relay_trouble;
     WaitWatch wait;
@@ -276,6 +277,7 @@ class PoolServer {
   std::uint32_t AskedByParked(std::uint64_t number) const;
   std::uint32_t HeldBy(std::uint64_t number) const;  // slots that it has on other machines
   void ParkIdleRelays(std::uint64_t number, Job* job);
+  void ParkSurplusRelays(std::uint64_t number, Job* job);
   void RelayEnded(const Spawn& spawn, bool was_ready, int status);
   bool MustGoElsewhere(lease::CrewKey crew) const;
   void RefuseShape(lease::CrewKey crew, const std::string& why);

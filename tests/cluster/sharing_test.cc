@@ -72,6 +72,14 @@ class SharingTest : public ::testing::Test {
       EXPECT_EQ(Remote<Next>(input).Get(std::chrono::seconds(20)), 41);
     }
   }
+  // Slots on other machines, as the scheduler says it.
+  std::size_t Holds() {
+    sheaf::cli::Child list({std::getenv("SHEAF_BIN"), "list", "grants", "--address", cluster_.address()}, {});
+    const std::string text = list.Rest();
+    std::size_t grants = 0;
+    for (std::size_t at = 0; (at = text.find("granted", at)) != std::string::npos; ++at) ++grants;
+    return grants;
+  }
   // How many have begun once it is enough, or a long time has passed.
   std::size_t Await(std::size_t enough) const {
     for (int look = 0; look < 10'000 && Begun().size() < enough; ++look) usleep(1'000);
@@ -108,6 +116,22 @@ TEST_F(SharingTest, ABurstThatLiesInTheLanesOfBusyWorkersUsesTheOtherMachineToo)
   WarmUp();
   Start(8);
   EXPECT_GE(Await(4), 4u);
+  End();
+}
+
+TEST_F(SharingTest, PlacesThatAJobNeedsNoMoreGoBackThoughItsLastTaskRuns) {
+  cluster_.StartPool("home", 0);
+  cluster_.StartPool("away", 1);
+  cluster_.StartPool("farther", 1);
+  Connect("home");
+  Start(2);
+  EXPECT_EQ(Await(2), 2u);
+  EXPECT_EQ(Holds(), 2u);
+  Open(0);
+  tasks_[0].Get();
+  for (int look = 0; look < 1'000 && Holds() > 1; ++look) usleep(10'000);
+  EXPECT_EQ(Holds(), 1u);
+  EXPECT_EQ(Remote<Next>(1).Get(std::chrono::seconds(20)), 2) << "it asks again";
   End();
 }
 
