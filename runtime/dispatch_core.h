@@ -268,13 +268,13 @@ class DispatchCore {
     return false;
   }
   // Nobody can go on: what all wait for comes from elsewhere, and may be made of tasks behind them, or of some that no worker has
-  // (`more_wait`).
+  // (`more_wait`). Who waits inside Get makes room for another worker, which may be on its way.
   bool IsInTheWay(int pair, std::int64_t now, bool more_wait) const {
     const Pair& at = pairs_[static_cast<std::size_t>(pair)];
     if (!at.open || at.paused || !at.pushed_since_recall || at.in_flight < (more_wait ? 1 : 2)) return false;
     return std::all_of(pairs_.begin(), pairs_.end(), [now](const Pair& other) {
-      if (!other.open || other.blocked || other.in_flight == 0) return true;
-      return other.starved && other.places == 0 && now - other.last_progress >= kAllStarveNanos;
+      if (!other.open || (other.in_flight == 0 && !other.blocked)) return true;
+      return !other.blocked && other.starved && other.places == 0 && now - other.last_progress >= kAllStarveNanos;
     });
   }
 

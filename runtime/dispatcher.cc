@@ -121,6 +121,23 @@ std::uint32_t Submitter::BlockedWorkersLocked() const {
   return blocked;
 }
 
+// Whether the head of the ordinary lane takes something that no task of ours makes. Only that may wait for what comes later: our own tasks are
+// in order.
+bool Submitter::AwaitsOthersLocked(const OutPair& pair) const {
+  const Lane& lane = pair.lanes[0];
+  for (std::uint32_t at = lane.head; at != lane.tail; ++at) {
+    const std::uint32_t slot = lane.slots[at % limits::kLaneDepth];
+    if (slot == kTakenBack) continue;
+    const ObjectRoot* root = slots_.RootOf(slot);
+    return root->extra && std::ranges::any_of(root->extra->holds, [](const Pin& hold) {
+             return hold.get()->kind == kForeignRoot ||
+                    (hold.get()->kind == kObjectRoot &&
+                     static_cast<const ObjectRoot*>(hold.get())->phase == Phase::kInline);
+           });
+  }
+  return false;
+}
+
 bool Submitter::WorkersAreAsleepLocked() const {
   return std::ranges::all_of(
       active_, [](const OutPair* pair) { return pair->control->asleep.load(std::memory_order_acquire) != 0; });
@@ -341,7 +358,7 @@ void Submitter::PumpLocked() {
     OutPair& pair = PairAt(i);
     const bool is_mine = own != DispatchCore::Own::kIdle || MayRunHereLocked(pair.shape);
     if (core_.ShouldRecall(i, now, is_mine ? own : DispatchCore::Own::kBusy) ||
-        core_.IsInTheWay(i, now, backlog_size_ > 0))
+        (core_.IsInTheWay(i, now, backlog_size_ > 0) && AwaitsOthersLocked(pair)))
       RecallLocked(i);
     FlushBellLocked(pair);
   }

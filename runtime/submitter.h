@@ -149,7 +149,8 @@ class Submitter {
            PairAt(index).control->asleep.load(std::memory_order_relaxed) != 0;
   }
   std::uint32_t BlockedWorkersLocked() const;
-  bool WorkersAreAsleepLocked() const;                      // that run tasks of this process, and wait inside Get
+  bool WorkersAreAsleepLocked() const;
+  bool AwaitsOthersLocked(const OutPair& pair) const;                      // that run tasks of this process, and wait inside Get
   bool RunsElsewhereLocked(const ObjectRoot& root) const {  // on another machine
     const std::uint8_t index = root.pair.load(std::memory_order_relaxed);
     return root.phase == Phase::kPushed && index != kNoPair && PairAt(index).places > 0;

@@ -253,6 +253,9 @@ TEST(DispatchCore, TakesBackWhatWaitsForInputsWhenNobodyCanGoOnAndMoreTasksWait)
   core.At(1).starved = false;
   EXPECT_FALSE(core.IsInTheWay(0, later, true)) << "that one may make what it waits for";
   core.At(1).starved = true;
+  core.At(1).blocked = true;
+  EXPECT_FALSE(core.IsInTheWay(0, later, true)) << "another worker may come in its place";
+  core.At(1).blocked = false;
   core.At(1).places = 1;
   EXPECT_FALSE(core.IsInTheWay(0, later, true)) << "nobody knows what runs over there";
   core.Close(1);
