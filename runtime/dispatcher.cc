@@ -121,8 +121,8 @@ std::uint32_t Submitter::BlockedWorkersLocked() const {
   return blocked;
 }
 
-// Whether the head of the ordinary lane takes something that no task of ours makes. Only that may wait for what comes later: our own tasks are
-// in order.
+// Whether the head of the ordinary lane takes something that no task of ours makes. Only that may wait for what comes later: our own
+// tasks are in order.
 bool Submitter::AwaitsOthersLocked(const OutPair& pair) const {
   const Lane& lane = pair.lanes[0];
   for (std::uint32_t at = lane.head; at != lane.tail; ++at) {
@@ -234,7 +234,7 @@ bool Submitter::PushBacklogLocked(std::uint32_t shape) {
   while (backlog_size_ > 0 && at < backlog.size()) {
     if (at + kAhead < backlog.size()) slots_.PrefetchHome(backlog[at + kAhead].slot);
     ObjectRoot* root = Waiting(backlog[at]);
-    if (root && (at > 0 || shapes_.size() > 1) && !InputsPushedLocked(*root)) {
+    if (root && (at > 0 || shapes_.size() > 1 || !requeue_.empty()) && !InputsPushedLocked(*root)) {
       if (++at > kLooks) break;
       continue;
     }

@@ -267,7 +267,7 @@ void Submitter::PushBacklog() {
   for (std::size_t at = 0; at < backlog_.size();) {
     if (IsBacklog(backlog_[at])) {
       Task& task = cluster_.TaskOf(backlog_[at]);
-      if (at > 0 && !InputsPushed(task)) {
+      if ((at > 0 || !requeue_.empty()) && !InputsPushed(task)) {
         ++at;
         continue;
       }
