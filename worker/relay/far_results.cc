@@ -79,7 +79,9 @@ bool FarHalf::SendResult(Name name, std::uint64_t took_nanos, Offers* offers) {
   std::uint64_t bytes = 0;
   if (lost.empty()) {
     if (value.error) EndIfPoolIsGone({reinterpret_cast<const char*>(value.payload.data()), value.payload.size()});
-    bytes = WriteForm(context_, value, [this](const RefCore& inner) { return NameRefOf(inner); }, &out_, offers);
+    bool gone = false;
+    bytes = WriteForm(context_, value, [this](const RefCore& inner) { return NameRefOf(inner); }, &out_, offers, &gone);
+    if (gone) EndIfPoolIsGone("LostError");  // what was written is not sent then
   } else {
     EndIfPoolIsGone("LostError");
     WriteErrorForm("ObjectLostError", lost, &out_);

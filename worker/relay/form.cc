@@ -41,7 +41,7 @@ Blocks LookForBlocks(runtime::Context& context, const detail::Stored& value, Off
 }
 
 std::uint64_t WriteForm(runtime::Context& context, const detail::Stored& value, const NameRef& name_ref, Outgoing* out,
-                        Offers* offers) {
+                        Offers* offers, bool* gone) {
   const std::size_t count = value.marks.size() / sizeof(std::uint32_t);
   std::vector<FormMark> marks(count);
   std::vector<std::span<const std::byte>> blocks;
@@ -89,6 +89,7 @@ std::uint64_t WriteForm(runtime::Context& context, const detail::Stored& value, 
         head.block_bytes += blocks.back().size();
       }
     } catch (const Error& error) {
+      if (gone) *gone = true;
       WriteErrorForm("ObjectLostError", error.what(), out);
       return 0;
     }

@@ -28,9 +28,9 @@ Blocks LookForBlocks(runtime::Context& context, const detail::Stored& value, Off
 
 // Appends the form of `value`. What it names is kept until the flush. A value whose memory is gone, or whose marks are damaged,
 // becomes the error that says so. Returns how many bytes of payload and blocks that were. `offers`: for its
-// large blocks; nullptr: everything goes in the stream.
+// large blocks; nullptr: everything goes in the stream. `gone`: set if its memory is.
 std::uint64_t WriteForm(runtime::Context& context, const detail::Stored& value, const NameRef& name_ref, Outgoing* out,
-                        Offers* offers = nullptr);
+                        Offers* offers = nullptr, bool* gone = nullptr);
 
 // The form of a runtime error.
 void WriteErrorForm(std::string_view kind, const std::string& message, Outgoing* out);
