@@ -11,7 +11,7 @@
 
 namespace sheaf::wire {
 
-inline constexpr std::uint32_t kVersion = 5;
+inline constexpr std::uint32_t kVersion = 6;
 
 enum class Kind : std::uint32_t {
   // client -> pool
@@ -62,7 +62,7 @@ enum class Kind : std::uint32_t {
   kDrain = 44,          // Drain: to a worker: finish what is claimed and exit
   kStatusReply = 45,    // Header, tail = JSON
   kDone = 46,           // Header
-  kPark = 47,           // Header, to a near half: park, if nothing is away
+  kPark = 47,           // Park, to a near half: if nothing is away
   kRenew =
       48,  // Header, tail = ticket: to a parked near half: go on, by this grant; or a credit, worker/relay/credit.h
   kHeirsAre = 49,     // PeerName, tail = HeirEntry...
@@ -187,6 +187,11 @@ struct OpenPair {
   std::uint32_t places;      // 0: a worker. Else a relay: how many tasks the other pool runs for it at once
   std::uint32_t cpus_milli;  // of the widest task that may be pushed
   std::uint32_t shape;       // of the tasks that may be pushed, as the submitter numbers it
+};
+struct Park {
+  Header header;
+  std::uint32_t gently;  // not if values of its lie on the other machine; else these come first
+  std::uint32_t reserved;
 };
 struct Blocked {
   Header header;

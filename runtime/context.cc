@@ -295,7 +295,8 @@ void Context::Handle(Message message) {
         if (TaskRunner* runner = this->runner()) runner->Drain(drain->job_over != 0);
       break;
     case wire::Kind::kPark:
-      if (TaskRunner* runner = this->runner()) runner->Park();
+      if (TaskRunner* runner = this->runner())
+        if (const auto* park = message.As<wire::Park>()) runner->Park(park->gently != 0);
       break;
     case wire::Kind::kRenew:
       if (TaskRunner* runner = this->runner()) runner->Renew(message.Tail<wire::Header>());

@@ -41,7 +41,7 @@ class TaskRunner {
   virtual void PeerGone(std::uint32_t client) = 0;
   virtual void PeerForgotten(std::uint32_t client) = 0;
   virtual void Drain(bool job_over) = 0;
-  virtual void Park() {}                 // a relay's near half: its grant goes back
+  virtual void Park(bool /*gently*/) {}  // a relay's near half: its grant goes back
   virtual void Renew(std::string) {}     // by this ticket another has come
   virtual void Wanted(std::uint32_t) {}  // somebody reads that segment, whose bytes lie on the other machine
   // Unmaps what nobody may look at any more, once no look is under way.

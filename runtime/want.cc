@@ -63,7 +63,8 @@ std::uint32_t Submitter::KeptElsewhereLocked(std::uint32_t shape, std::uint64_t 
   const std::uint64_t most = std::exchange(queue.most, unfinished);
   const bool first = std::exchange(queue.most_since, core_.clock()) == 0;
   return first ? queue.wanted_elsewhere
-               : static_cast<std::uint32_t>(std::min<std::uint64_t>(most, queue.wanted_elsewhere));
+               : static_cast<std::uint32_t>(
+                     std::min<std::uint64_t>(std::max<std::uint64_t>(most, 1), queue.wanted_elsewhere));
 }
 
 void Submitter::WantLocked() {

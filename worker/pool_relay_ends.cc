@@ -17,10 +17,10 @@ using wire::Kind;
 
 // ---- parked: the grant goes back at once, the processes of both halves stay for a while -----------------------------
 
-void PoolServer::ParkRelay(const Relay& relay) {
+void PoolServer::ParkRelay(const Relay& relay, bool gently) {
   const PoolCore::Client* client = relay.client ? core_->Find(relay.client) : nullptr;
   Connection* to = client ? ConnectionOf(relay.client) : nullptr;
-  if (to) Send(*to, Kind::kPark, 0, wire::Bare{});
+  if (to) Send(*to, Kind::kPark, 0, wire::Park{{}, gently ? 1u : 0u, 0});
 }
 
 bool PoolServer::Parked(Connection& connection, std::uint64_t bytes_there) {
@@ -182,7 +182,7 @@ void PoolServer::ParkIdleRelays(std::uint64_t number, Job* job) {
   for (auto& [grant, relay] : relays_) {
     if (relay.grant.job != number || relay.parked_since != INT64_MAX) continue;
     if (relay.client) {
-      ParkRelay(relay);
+      ParkRelay(relay, false);
     } else if (!wanted) {
       LeaveRelay(relay);
     }
@@ -211,7 +211,7 @@ void PoolServer::ParkSurplusRelays(std::uint64_t number, Job* job) {
     const Relay& relay = *beyond[(i + job->turn) % beyond.size()];
     if (relay.grant.slots > surplus) continue;
     surplus -= relay.grant.slots;
-    ParkRelay(relay);
+    ParkRelay(relay, true);
   }
   ++job->turn;
 }

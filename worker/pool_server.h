@@ -265,7 +265,7 @@ class PoolServer {
   static lease::Shape ShapeOfNumber(std::uint64_t number) { return static_cast<lease::Shape>(number >> 32); }
   bool SpawnRelay(Spawn entry, const JobDescription& description, const int (&fds)[3]);
   void LeaveRelay(Relay& relay);
-  void ParkRelay(const Relay& relay);
+  void ParkRelay(const Relay& relay, bool gently);
   bool Parked(Connection& connection, std::uint64_t bytes_there);
   bool Asks(Connection& connection);
   bool OfNearHalf(const Connection& connection, const std::function<void(Relay&)>& f);

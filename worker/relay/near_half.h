@@ -61,7 +61,7 @@ class NearHalf final : public worker::Executor {
   bool CanForward(const Task& task) override;
   bool Forward(const Task& task) override;
   void ForwardStart(const wire::StartCall& call, const detail::Stored& arguments) override;
-  void Park() override;
+  void Park(bool gently) override;
   void Renew(std::string ticket) override;
   void Wanted(std::uint32_t segment) override { stays_.Fetch(segment); }
   std::uint32_t Arrived() override;
@@ -119,15 +119,16 @@ class NearHalf final : public worker::Executor {
   std::vector<std::pair<Name, detail::RefCore>> unsent_;  // named, and their values still to come
   std::unordered_set<Name> unsent_names_;
   std::int64_t swept_ = 0;
-  std::atomic<bool> park_asked_{false}, parked_{false};  // parked: without a grant, claims nothing
-  bool asked_ = false;                                   // told the pool that tasks wait, or the other half
-  std::mutex parking_;                                   // the next three
-  Credit credit_;                                        // to go on by, without a question
-  std::uint64_t shown_ = 0;                              // a credit that the other half has not answered yet
-  std::string ticket_;                                   // came in the meantime
-  std::atomic<std::uint64_t> begun_{0};                  // by this credit; the pool is still to be told
-  std::mutex reading_;                                   // whoever reads the stream
-  std::atomic<std::uint32_t> farewell_{0};               // 1: said; 2: answered
+  std::atomic<bool> park_asked_{false}, gently_asked_{false},
+      parked_{false};                       // parked: without a grant, claims nothing
+  bool asked_ = false;                      // told the pool that tasks wait, or the other half
+  std::mutex parking_;                      // the next three
+  Credit credit_;                           // to go on by, without a question
+  std::uint64_t shown_ = 0;                 // a credit that the other half has not answered yet
+  std::string ticket_;                      // came in the meantime
+  std::atomic<std::uint64_t> begun_{0};     // by this credit; the pool is still to be told
+  std::mutex reading_;                      // whoever reads the stream
+  std::atomic<std::uint32_t> farewell_{0};  // 1: said; 2: answered
   // While few tasks are away the executor's loop reads itself: it is awake, and the reader would have to wake up.
   std::atomic<std::uint32_t> loop_reads_{0};
   std::mutex turn_;  // everything of Executor's that both threads touch, and:

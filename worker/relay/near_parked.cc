@@ -21,8 +21,8 @@ void NearHalf::Wake() {
   context_.submitter().RingLocked();
 }
 
-void NearHalf::Park() {
-  park_asked_.store(true, std::memory_order_release);
+void NearHalf::Park(bool gently) {
+  (gently ? gently_asked_ : park_asked_).store(true, std::memory_order_release);
   Wake();
 }
 

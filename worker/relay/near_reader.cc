@@ -37,7 +37,8 @@ std::uint32_t NearHalf::Arrived() {
   if (!unsent_.empty()) SendReadyObjects();
   SendAgain();
   stays_.Sweep();
-  if (park_asked_.load(std::memory_order_acquire)) ParkIfIdle();
+  const bool gently = gently_asked_.load(std::memory_order_relaxed) && gently_asked_.exchange(false) && stays_.empty();
+  if (gently || park_asked_.load(std::memory_order_acquire)) ParkIfIdle();
   Housekeeping(NowNanos());
   if (!out_.empty() && !out_.Flush(stream_)) End("it cannot be written to");
   if (begun != 0) {  // behind the tasks, which it was read in front of
