@@ -151,7 +151,8 @@ void AddPool(CLI::App& app, PoolStart* options) {
 void AddDrain(CLI::App& app, DrainRequest* request) {
   CLI::App* drain = app.add_subcommand("drain", "Take a pool out of its cluster: it hands over what it runs, and ends");
   drain->add_option("pool", request->pool, "Its name, as sheaf status shows it")->required();
-  drain->add_option("--address", request->address, "The scheduler's; default: SHEAF_ADDRESS if that is one, or the one on this machine");
+  drain->add_option("--address", request->address,
+                    "The scheduler's; default: SHEAF_ADDRESS if that is one, or the one on this machine");
   drain->add_option("--pki", request->pki, "Credentials for a scheduler on another machine")->envname("SHEAF_PKI");
   drain->add_option("--timeout", request->timeout_s, "Seconds to wait until it has ended")
       ->check(CLI::Range(1, 3600))

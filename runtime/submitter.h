@@ -148,9 +148,9 @@ class Submitter {
     return root.phase == Phase::kPushed && index != kNoPair &&
            PairAt(index).control->asleep.load(std::memory_order_relaxed) != 0;
   }
-  std::uint32_t BlockedWorkersLocked() const;
-  bool WorkersAreAsleepLocked() const;
-  bool AwaitsOthersLocked(const OutPair& pair) const;                      // that run tasks of this process, and wait inside Get
+  std::uint32_t BlockedWorkersLocked() const;  // that run tasks of this process, and wait inside Get
+  bool WorkersAreAsleepLocked() const;         // of all that this process has
+  bool AwaitsOthersLocked(const OutPair& pair) const;
   bool RunsElsewhereLocked(const ObjectRoot& root) const {  // on another machine
     const std::uint8_t index = root.pair.load(std::memory_order_relaxed);
     return root.phase == Phase::kPushed && index != kNoPair && PairAt(index).places > 0;

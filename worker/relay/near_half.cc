@@ -141,6 +141,7 @@ bool NearHalf::MayEnd() {
 // Without a grant, what waits in the lanes and could begin is what the pool asks for another by. What waits for inputs needs none: whoever
 // makes them may need it.
 bool NearHalf::MayForward() {
+  if (!parked_.load(std::memory_order_acquire)) return true;  // it was renewed a moment ago
   if (std::exchange(asked_, true)) return false;
   AskOrBegin();
   return !parked_.load(std::memory_order_acquire);
