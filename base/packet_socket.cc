@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace sheaf {
 
@@ -46,9 +47,11 @@ PacketResult ReceivePacket(int socket, std::size_t limit, bool wait, Packet* pac
   message.msg_control = control;
   message.msg_controllen = sizeof control;
   ssize_t got;
+  bool reset = false;
   do {
     got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT));
-  } while (got < 0 && errno == EINTR);
+    // Said once, before anything else, if the other end went without having read all: what it sent is still here.
+  } while (got < 0 && (errno == EINTR || (errno == ECONNRESET && !std::exchange(reset, true))));
   if (got < 0) {
     packet->bytes.clear();
     if (errno == EAGAIN) return PacketResult::kAgain;

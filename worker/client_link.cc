@@ -5,6 +5,7 @@
 namespace sheaf {
 
 bool ClientLink::Send(std::span<const std::byte> bytes, std::span<const int> fds, std::int64_t now) {
+  if (hung_up_) return true;
   if (queue_.empty()) {
     switch (SendPacket(socket_.get(), bytes, fds, false)) {
       case PacketResult::kOk:
@@ -12,6 +13,9 @@ bool ClientLink::Send(std::span<const std::byte> bytes, std::span<const int> fds
       case PacketResult::kAgain:
         progress_ = now;
         break;
+      case PacketResult::kClosed:
+        HangUp(now);
+        return true;
       default:
         return false;
     }
@@ -38,6 +42,9 @@ bool ClientLink::Flush(std::int64_t now) {
         break;
       case PacketResult::kAgain:
         return true;
+      case PacketResult::kClosed:
+        HangUp(now);
+        return true;
       default:
         return false;
     }
@@ -46,6 +53,13 @@ bool ClientLink::Flush(std::int64_t now) {
     queue_.pop_front();
   }
   return true;
+}
+
+void ClientLink::HangUp(std::int64_t now) {
+  hung_up_ = true;
+  progress_ = now;
+  queue_.clear();
+  queued_bytes_ = 0;
 }
 
 }  // namespace sheaf

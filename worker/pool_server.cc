@@ -251,15 +251,14 @@ void PoolServer::ReadAll(std::uint64_t number) {
   }
 }
 
-bool PoolServer::SendPacketTo(Connection& connection, std::span<const std::byte> bytes, std::span<const int> fds) {
-  if (connection.closed) return false;
+void PoolServer::SendPacketTo(Connection& connection, std::span<const std::byte> bytes, std::span<const int> fds) {
+  if (connection.closed) return;
   if (!connection.link.Send(bytes, fds, now_)) {
     connection.link.overflowed() ? Cut(connection, "it does not read its socket") : Closed(connection);
-    return false;
+    return;
   }
   WatchWritable(connection);
   if (connection.client) page_.Ring(connection.client);
-  return true;
 }
 
 void PoolServer::WatchWritable(Connection& connection) {

@@ -193,7 +193,7 @@ class PoolServer {
   Now NextDeadline() const;
   void BeginStop(bool at_once);
   bool Watch(int fd, std::uint32_t events, std::uint64_t tag);
-  bool SendPacketTo(Connection& connection, std::span<const std::byte> bytes, std::span<const int> fds);
+  void SendPacketTo(Connection& connection, std::span<const std::byte> bytes, std::span<const int> fds);
   // Fills in the header and sends; a client that cannot be sent to is cut.
   template <typename T>
   void Send(Connection& connection, wire::Kind kind, std::uint64_t request, T message, std::span<const int> fds = {},

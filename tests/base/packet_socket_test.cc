@@ -57,6 +57,17 @@ TEST(PacketSocket, SaysWhenThereIsNothingAndWhenTheOtherEndIsGone) {
   EXPECT_EQ(SendPacket(pair.b.get(), {&byte, 1}, {}, false), PacketResult::kClosed);
 }
 
+TEST(PacketSocket, ReadsWhatWasSentBeforeTheEndThoughTheOtherEndLeftSomethingUnread) {
+  Pair pair;
+  const std::byte byte{7};
+  ASSERT_EQ(SendPacket(pair.b.get(), {&byte, 1}, {}, true), PacketResult::kOk);
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(SendPacket(pair.a.get(), {&byte, 1}, {}, true), PacketResult::kOk);
+  pair.a.Reset();
+  Packet packet;
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(ReceivePacket(pair.b.get(), 100, false, &packet), PacketResult::kOk);
+  EXPECT_EQ(ReceivePacket(pair.b.get(), 100, false, &packet), PacketResult::kClosed);
+}
+
 TEST(PacketSocket, RefusesAPacketOverTheLimitAndClosesWhatItBrought) {
   Pair pair;
   const int before = OpenDescriptors();

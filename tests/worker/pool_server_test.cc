@@ -142,6 +142,19 @@ TEST(PoolServer, TellsOfAKilledWorkerAndReplacesItAndForgetsItOnceAcknowledged) 
   EXPECT_EQ(PoolViewFromJson(StatusOf(pool.path()))->segment_bytes, before) << "the dead one's memory is back";
 }
 
+TEST(PoolServer, TakesTheLastWordsOfAWorkerThatDiesWithoutHavingReadItsMessages) {
+  PoolProcess pool;
+  TestClient driver = Driver(pool, {"fake", "last-words"});
+  Want(driver, 1);
+  const auto gone = driver.Await(Kind::kGone);
+  ASSERT_TRUE(gone);
+  const std::uint32_t worker = gone->As<wire::Gone>().peer;
+  constexpr std::uint32_t kItsFirst = 3;  // after its control segment, slab and arena
+  const auto opened = driver.Open(worker, kItsFirst);
+  ASSERT_TRUE(opened);
+  EXPECT_EQ(opened->kind(), Kind::kSegmentOpened);
+}
+
 TEST(PoolServer, EndsTheJobOfADriverThatIsKilled) {
   PoolProcess pool;
   TestClient watcher = Driver(pool);  // to read the page

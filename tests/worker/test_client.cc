@@ -62,6 +62,19 @@ int RunMonkey(TestClient& client, std::uint64_t seed) {
   return 0;
 }
 
+// Says that it has mapped a segment, and dies with a message of the pool unread.
+int SayLastWords(TestClient& client) {
+  client.Await(wire::Kind::kOpenIn);
+  const auto made = client.Make(wire::SegmentKind::kLarge, 4096);
+  if (!made || made->kind() != wire::Kind::kSegmentMade) return 8;
+  const auto segment = made->As<wire::SegmentName>().segment;
+  client.Send(wire::Kind::kOpenSegment, wire::SegmentName{{}, client.client(), segment, {}, 0, 0}, 79);
+  pollfd answered{client.fd(), POLLIN, 0};
+  if (poll(&answered, 1, 10'000) != 1) return 8;
+  client.Mapped(segment);
+  return 0;
+}
+
 // What the fake worker does is its second argument; see pool_server_test.cc.
 int RunFakeWorker(const std::string& behaviour, std::uint32_t spawn) {
   if (behaviour == "dies-early") return 7;
@@ -78,6 +91,7 @@ int RunFakeWorker(const std::string& behaviour, std::uint32_t spawn) {
       client.Attach(wire::Role::kWorker, behaviour == "other-spawn" ? spawn + 1 : spawn, {}, build, pid);
   if (!answer || answer->kind() != wire::Kind::kWelcome) return 8;
   if (behaviour == "monkey") return RunMonkey(client, spawn);
+  if (behaviour == "last-words") return SayLastWords(client);
   while (auto message = client.Next()) {
     if (message->kind() == wire::Kind::kDrain && behaviour != "stubborn") return 0;
     if (message->kind() == wire::Kind::kGone && behaviour != "keeps") {
@@ -112,6 +126,13 @@ std::optional<Received> TestClient::Next() {
 std::optional<Received> TestClient::Await(wire::Kind kind) {
   while (auto message = Next()) {
     if (message->kind() == kind) return message;
+  }
+  return std::nullopt;
+}
+
+std::optional<Received> TestClient::Answer(std::uint64_t request) {
+  while (auto message = Next()) {
+    if (message->As<wire::Header>().request == request) return message;
   }
   return std::nullopt;
 }
@@ -159,12 +180,12 @@ std::optional<Received> TestClient::Attach(wire::Role role, std::uint32_t spawn,
 
 std::optional<Received> TestClient::Make(wire::SegmentKind kind, std::uint64_t bytes, std::uint64_t request) {
   Send(wire::Kind::kMakeSegment, wire::MakeSegment{{}, kind, 0, bytes}, request);
-  return Next();
+  return Answer(request);
 }
 
 std::optional<Received> TestClient::Open(std::uint32_t client, std::uint32_t segment, std::uint64_t request) {
   Send(wire::Kind::kOpenSegment, wire::SegmentName{{}, client, segment, wire::SegmentKind::kControl, 0, 0}, request);
-  return Next();
+  return Answer(request);
 }
 
 void TestClient::Mapped(std::uint32_t segment) {

@@ -72,6 +72,8 @@ class TestClient {
   void Close() { socket_.Reset(); }
 
  private:
+  std::optional<Received> Answer(std::uint64_t request);  // what came before it is dropped
+
   Fd socket_;
   wire::Welcome welcome_{};
   const wire::ControlPage* page_ = nullptr;
