@@ -165,10 +165,14 @@ std::string RenderTable(const MachineStatus& status) {
     const std::string silence = row.member != nullptr && row.member->standing != Standing::kAlive && row.own == nullptr
                                     ? " (silent " + HumanDuration(row.member->silent_ms) + ")"
                                     : "";
+    // What a pool that is no more last said of itself holds no more; what it did stays true.
+    const bool ended = row.own == nullptr && row.member != nullptr &&
+                       (row.member->standing == Standing::kLost || row.member->standing == Standing::kLeft);
+    const auto now = [&](const std::string& text) { return ended ? "-" : text; };
     cells.push_back({Printable(facts.pool_id), facts.state + silence, std::to_string(facts.pid),
-                     std::to_string(load.slots_leased) + "/" + std::to_string(load.slots),
-                     std::to_string(load.workers_running) + " (" + std::to_string(load.workers_idle) + " idle)",
-                     HumanBytes(load.segment_bytes) + " / " + HumanBytes(load.budget_bytes),
+                     now(std::to_string(load.slots_leased) + "/" + std::to_string(load.slots)),
+                     now(std::to_string(load.workers_running) + " (" + std::to_string(load.workers_idle) + " idle)"),
+                     now(HumanBytes(load.segment_bytes) + " / " + HumanBytes(load.budget_bytes)),
                      std::to_string(load.tasks_executed), std::to_string(load.workers_died), Printable(facts.address)});
     if (row.own == nullptr) continue;
     for (const JobView& job : row.own->jobs) {

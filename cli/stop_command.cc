@@ -67,7 +67,8 @@ int StopOne(const std::string& address, Clock::time_point deadline, char** argv)
   const pid_t pid = FindDaemon(address, argv, &reason);
   if (pid <= 1) {
     std::fprintf(stderr, "sheaf: %s\n", About(address, reason).c_str());
-    return kExitUnreachable;
+    const bool malformed = scheduler::ParseListenAddress(address).fault == scheduler::ListenAddress::Fault::kMalformed;
+    return malformed ? kExitUsage : kExitUnreachable;
   }
   const Fd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (!process || syscall(SYS_pidfd_send_signal, process.get(), SIGTERM, nullptr, 0) != 0) {

@@ -111,6 +111,13 @@ TEST_F(ComplaintsTest, AComplaintNamesAnAddressOnce) {
   std::string errors;
   Run({"list", "pools", "--address", "127.0.0.1:1"}, 3, &errors);
   EXPECT_EQ(errors.rfind("sheaf: no scheduler answers at 127.0.0.1:1: ", 0), 0u) << errors;
+  // What cannot be an address is a mistake in the command line, for all of them.
+  for (const auto& words : {std::vector<std::string>{"list", "pools"}, {"status"}, {"stop"}, {"drain", "one"}}) {
+    auto all = words;
+    all.insert(all.end(), {"--address", "nonsense"});
+    Run(all, 2, &errors);
+    EXPECT_NE(errors.find("not an address: 'nonsense'"), std::string::npos) << errors;
+  }
 }
 
 TEST_F(ComplaintsTest, AMissingCertificateIsLookedForWhereTheMachinesPoolsKeepTheirs) {

@@ -83,6 +83,16 @@ TEST(StatusView, DrawsATableWithoutTrailingBlanks) {
   EXPECT_EQ(table.find(" \n"), std::string::npos);
 }
 
+TEST(StatusView, APoolThatIsNoMoreHoldsNothingButKeepsWhatItDid) {
+  MachineStatus status = Two();
+  status.clusters[0].pools[1].load = {.slots = 4, .slots_leased = 3, .workers_running = 2, .tasks_executed = 777};
+  const std::string table = RenderTable(status);
+  EXPECT_EQ(table.find("3/4"), std::string::npos) << table;
+  EXPECT_NE(table.find("777"), std::string::npos) << table;
+  status.clusters[0].pools[1].standing = Standing::kAlive;
+  EXPECT_NE(RenderTable(status).find("3/4"), std::string::npos);
+}
+
 TEST(StatusView, DoesNotLetADaemonDriveTheTerminal) {
   MachineStatus status = Two();
   status.pools[0].jobs[0].program = "\x1b[2J\n/bin/x";
