@@ -78,17 +78,18 @@ void PoolCore::TellWhoIsAlone(ClientId job, Actions* actions) {
     const Client* client = Find(id);
     return client && client->state != ClientState::kDead && !client->left;
   };
-  std::map<ClientId, std::set<ClientId>> alone;  // with whom, by the living one
+  std::set<ClientId> lenders;  // living ones, each the only one that some dead client waits for
   for (const auto& [id, dead] : clients_) {
     if (dead.job != job || dead.state != ClientState::kDead) continue;
     ClientId only = 0;
     std::size_t living = 0;
     for (const ClientId on : dead.waiting)
       if (lives(on) && ++living == 1) only = on;
-    if (living == 1) alone[only].insert(id);
+    if (living == 1) lenders.insert(only);
   }
-  for (auto& [lender, with] : alone) {
-    // Those that only this one holds up, directly or through each other.
+  for (const ClientId lender : lenders) {
+    // Those that only this one holds up, directly or through each other. One that it has acknowledged is among them if it waits
+    // for another dead one that has not: what was lent to it may be all that the lender still uses of the other.
     std::set<ClientId> free;
     for (const auto& [id, dead] : clients_)
       if (dead.job == job && dead.state == ClientState::kDead) free.insert(id);
@@ -97,14 +98,13 @@ void PoolCore::TellWhoIsAlone(ClientId job, Actions* actions) {
       for (auto at = free.begin(); at != free.end();) {
         const auto& waiting = clients_.at(*at).waiting;
         const bool held = std::any_of(waiting.begin(), waiting.end(),
-                                      [&, lender = lender](ClientId on) { return on != lender && !free.contains(on); });
+                                      [&](ClientId on) { return on != lender && !free.contains(on); });
         at = held ? free.erase(at) : std::next(at);
         shrank |= held;
       }
     }
-    for (const ClientId dead : with)
-      if (free.contains(dead) && std::exchange(clients_.at(dead).alone, lender) != lender)
-        actions->push_back(pool::SendAlone{lender, dead});
+    for (const ClientId dead : free)
+      if (std::exchange(clients_.at(dead).alone, lender) != lender) actions->push_back(pool::SendAlone{lender, dead});
   }
 }
 

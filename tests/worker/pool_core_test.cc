@@ -266,6 +266,18 @@ TEST_F(PoolCoreTest, TellsTheLastLivingOneThatItIsAloneWithTheDead) {
   EXPECT_EQ(core_->Find(second), nullptr);
 }
 
+TEST_F(PoolCoreTest, TellsWhoIsAloneAlsoOfTheDeadThatItHasAcknowledged) {
+  const ClientId driver = Driver(), borrower = Worker(driver), maker = Worker(driver);
+  Die(borrower);
+  // Nothing here names it, but what was lent to it stays: a result, say, that the other one made meanwhile.
+  Ack(driver, borrower);
+  PoolCore::Actions actions;
+  core_->Died(maker, 9, &actions);  // and had not answered
+  std::set<ClientId> alone_with;
+  for (const auto& told : All<pool::SendAlone>(actions)) alone_with.insert(told.dead);
+  EXPECT_EQ(alone_with, (std::set<ClientId>{borrower, maker})) << "or the loan stays, and with it both";
+}
+
 TEST_F(PoolCoreTest, RefusesHeirsThatAreNotTheSendersToName) {
   const ClientId driver = Driver(), dead = Worker(driver), alive = Worker(driver), stranger = Driver();
   PoolCore::Actions actions;
