@@ -80,6 +80,7 @@ bool NearHalf::CreditTaken(std::uint64_t credit) {
     if (credit == 0 || credit != shown_) return credit == 0;
     shown_ = 0;
     ticket_.clear();  // of a grant that nobody needs: the pool returns it when it hears of the credit
+    park_asked_.store(false, std::memory_order_relaxed);  // of the grant before
     parked_.store(false, std::memory_order_release);
   }
   begun_.store(credit, std::memory_order_release);

@@ -38,7 +38,9 @@ std::uint32_t NearHalf::Arrived() {
   SendAgain();
   stays_.Sweep();
   const bool gently = gently_asked_.load(std::memory_order_relaxed) && gently_asked_.exchange(false) && stays_.empty();
-  if (gently || park_asked_.load(std::memory_order_acquire)) ParkIfIdle();
+  // Not before the pool has heard that this half goes on by a credit: it would take the later word for the last one.
+  const bool told = begun == 0 && begun_.load(std::memory_order_acquire) == 0;
+  if (told && (gently || park_asked_.load(std::memory_order_acquire))) ParkIfIdle();
   Housekeeping(NowNanos());
   if (!out_.empty() && !out_.Flush(stream_)) End("it cannot be written to");
   if (begun != 0) {  // behind the tasks, which it was read in front of
