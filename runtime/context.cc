@@ -169,10 +169,21 @@ void Context::Start() {
   helper_ = std::thread([this] { RunHelper(); });
 }
 
+// The pool lends an index again when all have let go of who had it. A thread that looked for that one just then may have put it
+// back; the pool's word is the newer one.
+store::Peer* Context::PeerByThePool(std::uint32_t client) {
+  if (store::Peer* peer = peers_->FindOrAdd(client)) return peer;
+  if (const store::Peer* late = peers_->FindByIndex(store::IndexOf(client))) {
+    store::Peer* detached = peers_->Detach(late->client());
+    WhenUnobserved([detached] { store::PeerTable::Destroy(detached); });
+  }
+  return peers_->FindOrAdd(client);
+}
+
 void Context::HandlePair(Message& message, bool out) {
   const auto* open = message.As<wire::OpenPair>();
   if (!open || message.fds.size() != 1) return;
-  store::Peer* peer = peers_->FindOrAdd(open->peer);
+  store::Peer* peer = PeerByThePool(open->peer);
   if (!peer) return;
   if (!peer->control()) {
     store::Mapping mapping =
@@ -222,7 +233,7 @@ void Context::Handle(Message message) {
     case wire::Kind::kGone:
       if (const auto* gone = message.As<wire::Gone>()) {
         if (TaskRunner* runner = this->runner()) runner->PeerGone(gone->peer);
-        store::Peer* peer = peers_->FindOrAdd(gone->peer);  // an unknown peer is acknowledged at once
+        store::Peer* peer = PeerByThePool(gone->peer);  // an unknown peer is acknowledged at once
         if (peer) peer->gone.store(true, std::memory_order_release);
         {
           Submitter::Lock lock(*submitter_);

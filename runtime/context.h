@@ -125,6 +125,7 @@ class Context {
   void RunHelper();
   void Handle(Message message);
   bool IsLookedAt();
+  store::Peer* PeerByThePool(std::uint32_t client);
   void HandlePair(Message& message, bool out);
   void HandleRefused(const Message& message);
   void WhenUnobserved(std::function<void()> f);

@@ -188,9 +188,10 @@ int Executor::Run() {
     if (draining && MayEnd() && MayLeave()) return 0;
     missing_input_ = 0;
     const std::uint32_t end = pairs_end_.load(std::memory_order_acquire);
-    for (std::uint32_t i = 0; !draining && i < end; ++i) {
+    for (std::uint32_t i = 0; i < end; ++i) {
       InPair* pair = pairs_[i].load(std::memory_order_acquire);
-      if (pair && !pair->ended) ran += LookAt(*pair);
+      // Leaving may take long: whose submitter is dead is let go of meanwhile, or its memory would stay.
+      if (pair && !pair->ended && (!draining || pair->gone.load(std::memory_order_acquire))) ran += LookAt(*pair);
     }
     if (draining) {
       WorkWhileWaiting();

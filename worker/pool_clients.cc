@@ -221,8 +221,9 @@ void PoolServer::Attached(Connection& connection) {
   const ClientId job = core_->Find(client)->job;
   for (const auto& packet : jobs_.at(job).start_calls) SendPacketTo(connection, packet, {});
   if (role == wire::Role::kRelay) {
-    const std::uint64_t grant = spawns_.at(memory.spawn).grant;
-    Relay& relay = relays_.at(grant);
+    const auto spawn = spawns_.find(memory.spawn);
+    if (spawn == spawns_.end()) return;  // these were its last words: it has ended already
+    Relay& relay = relays_.at(spawn->second.grant);
     relay.client = client;
     jobs_.at(job).relay_trouble.erase(ShapeOfNumber(relay.grant.job));
     Tell(lease::RelayReady{client, job, relay.grant.slots, relay.grant.cpus_milli, ShapeOfNumber(relay.grant.job)});
@@ -385,7 +386,7 @@ void PoolServer::ClientDied(ClientId client, std::int32_t status) {
   if (const auto at = memory_.find(client); at != memory_.end()) {
     const std::uint64_t number = at->second.connection;
     if (Connection* connection = FindConnection(number)) connection->spawn = 0;  // it is dead already
-    ReadAll(number);
+    ReadToTheEnd(number);
   }
   const PoolCore::Client* entry = core_->Find(client);
   if (!entry) return;

@@ -146,7 +146,10 @@ int PoolServer::Run() {
       } else if (tag == kTagNews) {
         TakeNews();
       } else if ((tag & kTagMask) == kTagProcess) {
-        DriverGone(static_cast<ClientId>(number), true);
+        const auto driver = static_cast<ClientId>(number);
+        // What it said before it died counts, its goodbye above all.
+        if (const Connection* its = ConnectionOf(driver)) ReadToTheEnd(its->number);
+        DriverGone(driver, true);
       } else if (Connection* connection = FindConnection(number)) {
         if (events[i].events & EPOLLOUT) {
           if (!connection->link.Flush(now_)) Closed(*connection);
@@ -251,6 +254,11 @@ void PoolServer::ReadAll(std::uint64_t number) {
   }
 }
 
+void PoolServer::ReadToTheEnd(std::uint64_t number) {
+  while (ReadConnection(number)) {
+  }
+}
+
 void PoolServer::SendPacketTo(Connection& connection, std::span<const std::byte> bytes, std::span<const int> fds) {
   if (connection.closed) return;
   if (!connection.link.Send(bytes, fds, now_)) {
@@ -329,12 +337,22 @@ PoolServer::Now PoolServer::NextDeadline() const {
 
 void PoolServer::Timers() {
   if (leases_->NextDeadline() <= now_) Tell(lease::Tick{});
+  std::vector<std::uint64_t> stalled;
   for (auto& [number, connection] : connections_) {
     if (connection->closed) continue;
-    if (connection->link.stall_deadline() <= now_) Cut(*connection, "it has not read its socket for ten seconds");
+    if (connection->link.stall_deadline() <= now_) {
+      stalled.push_back(number);
+      continue;
+    }
     if (!connection->client && !connection->spawn && number != embedded_ && connection->opened + kAttachMax <= now_) {
       Cut(*connection, "it does not attach");
     }
+  }
+  // What it says counts to the last word. It may have been this process that was stopped, too.
+  for (const std::uint64_t number : stalled) {
+    ReadAll(number);
+    if (Connection* connection = FindConnection(number); connection && connection->link.stall_deadline() <= now_)
+      Cut(*connection, "it has not read its socket for ten seconds");
   }
   for (auto& [client, memory] : memory_) {
     if (memory.kill_at > now_) continue;

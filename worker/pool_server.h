@@ -185,6 +185,7 @@ class PoolServer {
   void AcceptAll();
   bool ReadConnection(std::uint64_t number);  // whether more may lie in the socket
   void ReadAll(std::uint64_t number);         // what lies in the socket, a few hundred packets at most
+  void ReadToTheEnd(std::uint64_t number);    // of a process that has died: nothing is added
   void WatchWritable(Connection& connection);
   void Cut(Connection& connection, std::string_view why);
   void Closed(Connection& connection);

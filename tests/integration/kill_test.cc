@@ -378,6 +378,27 @@ std::optional<sheaf::PoolView> StatusOfThePool() {
   return sheaf::PoolViewFromJson(answer->Tail<decltype(ask)>());
 }
 
+// As if a thread that read a name had slept until its process was forgotten: the pool has lent the index again by now.
+TEST_F(KillTest, WhoLooksForTheForgottenDoesNotKeepTheirSuccessorsOut) {
+  auto& peers = sheaf::runtime::RequireContext().peers();
+  const auto kill_one = [] { kill(sheaf::Task<WorkerPid>({.retries = 100}).Remote().Get(), SIGKILL); };
+  std::uint32_t late = 0;
+  for (int i = 0; i < 1000 && late == 0; ++i) {
+    std::vector<std::uint32_t> there;
+    peers.ForEach([&](const sheaf::store::Peer& peer) { there.push_back(peer.client()); });
+    kill_one();
+    EXPECT_EQ(Remote<Square>(i).Get(), i * i);
+    for (const std::uint32_t client : there)
+      if (!peers.Find(client) && peers.FindOrAdd(client)) late = client;
+  }
+  ASSERT_NE(late, 0u);
+  for (int i = 0; i < 200 && peers.Find(late); ++i) {
+    kill_one();
+    EXPECT_EQ(Remote<Square>(i).Get(), i * i);
+  }
+  EXPECT_EQ(peers.Find(late), nullptr);
+}
+
 TEST_F(KillTest, DeliversEveryResultOnceUnderRandomKills) {
   const char* text = std::getenv("SHEAF_TEST_KILLS");
   const int kills = text ? std::atoi(text) : 100;
