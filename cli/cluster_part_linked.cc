@@ -1,10 +1,13 @@
 // The cluster part as `sheaf-cluster` has it.
 
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <vector>
 
@@ -112,22 +115,31 @@ std::string WriteSecretFile(const std::string& path, const std::string& content)
 
 namespace {
 
-// A pool whose certificate is still good needs no token. Empty, or why it cannot be a member.
-std::string JoinOnce(const PoolOptions& options) {
+// A pool whose certificate is still good needs no token. Empty, or why it cannot be a member and, in `code`, what kind of reason it is.
+std::string JoinOnce(const PoolOptions& options, int* code) {
   if (options.pki_directory.empty()) return {};
   const scheduler::Credentials kept = scheduler::ReadCredentials(options.pki_directory);
   if (kept.ok() && scheduler::SecondsLeft(kept.certificate) > 0) return {};
+  *code = kExitRefused;
   if (options.token_file.empty())
     return "it has no valid certificate in " + options.pki_directory + ": give an invitation with --token-file";
   scheduler::Invitation invitation;
   std::string why;
+  if (access(options.token_file.c_str(), R_OK) != 0) {
+    *code = kExitUsage;
+    return options.token_file + ": " + std::strerror(errno);
+  }
   if (!scheduler::ParseInvitation(scheduler::ReadFile(options.token_file), &invitation, &why))
     return options.token_file + ": " + why;
   invitation.address = options.scheduler;
   scheduler::Credentials own;
   const scheduler::CallStatus status =
       scheduler::SchedulerClient::Join(invitation, options.pool_id, std::chrono::seconds(10), &own);
+  using Kind = scheduler::CallStatus::Kind;
+  if (status.kind == Kind::kUnreachable) *code = kExitUnreachable;
+  if (status.kind == Kind::kTimeout) *code = kExitTimeout;
   if (!status.ok()) return "it could not join: " + status.message;
+  *code = kExitFailed;
   return scheduler::WriteCredentials(options.pki_directory, own);
 }
 
@@ -140,9 +152,10 @@ int RunMemberPool(const PoolOptions& options) {
     std::fprintf(stderr, "sheaf pool: %s\n", address.reason.c_str());
     return kExitFailed;
   }
-  if (const std::string why = JoinOnce(options); !why.empty()) {
+  int code = kExitFailed;
+  if (const std::string why = JoinOnce(options, &code); !why.empty()) {
     std::fprintf(stderr, "sheaf pool: %s\n", why.c_str());
-    return kExitFailed;
+    return code;
   }
   // Before the link's threads exist: a Ctrl-C goes to every thread of the terminal's group, and the supervisor alone
   // decides when a pool ends.
@@ -153,7 +166,7 @@ int RunMemberPool(const PoolOptions& options) {
   worker::SchedulerLink link(
       address, kVersion, [](const std::string& text) { std::fprintf(stderr, "sheaf pool: %s\n", text.c_str()); },
       options.pki_directory);
-  const int code = RunPool(options, [&](const PoolView& view) { link.Publish(view); }, &link);
+  code = RunPool(options, [&](const PoolView& view) { link.Publish(view); }, &link);
   link.Stop();
   return code;
 }

@@ -25,7 +25,7 @@ int RunDrain(const DrainRequest& request, char** argv) {
   }
   if (where.empty()) {
     std::fprintf(stderr, "sheaf: no scheduler runs on this machine: give its address with --address\n");
-    return kExitNotFound;
+    return kExitUnreachable;
   }
   const scheduler::ListenAddress address = scheduler::ParseListenAddress(where);
   if (address.fault == scheduler::ListenAddress::Fault::kMalformed) {

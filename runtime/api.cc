@@ -124,6 +124,8 @@ RefCore Decoder::TakeRef() {
 WritableBlock::WritableBlock(std::uint64_t size) {
   Context& context = RequireContext();
   const store::OwnBlock block = context.Allocate(size);
+  if (!block.data && context.socket().lost())
+    throw PoolLostError("the pool of this machine has ended: there is no memory for new objects");
   if (!block.data) throw OutOfMemoryError(runtime::NoRoomFor(context, "a block", size));
   auto* root = new BlockRoot;
   root->kind = runtime::kBlockRoot;

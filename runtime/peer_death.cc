@@ -75,9 +75,12 @@ void Submitter::RetryLocked(OutPair& pair, ObjectRoot* root, bool begun, int sta
     if (root->extra)
       for (const Pin& hold : root->extra->holds) lent.push_back(hold);
     if (root->retries == 0) {
-      FailLocked(root, "WorkerDiedError",
-                 "the worker that ran this task " + DescribeExit(status) + " in attempt " +
-                     std::to_string(root->attempt) + "; no retries are left (see TaskOptions.retries)");
+      // A relay's own exit says nothing to who reads this.
+      const std::string what = pair.places > 0 ? "another machine ran this task, and it or the way to it was lost"
+                                               : "the worker that ran this task " + DescribeExit(status);
+      FailLocked(
+          root, "WorkerDiedError",
+          what + " in attempt " + std::to_string(root->attempt) + "; no retries are left (see TaskOptions.retries)");
       return;
     }
     --root->retries;

@@ -42,9 +42,14 @@ bool PoolSocket::SendBytes(void* fixed, std::size_t size, std::span<const std::b
       poll(&ready, 1, 1000);
       continue;
     }
-    lost_.store(true, std::memory_order_release);
+    Lose();
     return false;
   }
+}
+
+void PoolSocket::Lose() {
+  if (end_code_) _exit(*end_code_);
+  lost_.store(true, std::memory_order_release);
 }
 
 bool PoolSocket::ReadOne() {
@@ -61,7 +66,7 @@ bool PoolSocket::ReadOne() {
   if (got < 0 && errno == ECONNRESET) got = recvmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
   if (got <= 0) {
-    lost_.store(true, std::memory_order_release);
+    Lose();
     return false;
   }
   arrived.bytes.assign(scratch_.begin(), scratch_.begin() + got);

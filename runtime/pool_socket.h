@@ -81,15 +81,20 @@ class PoolSocket {
   bool ReadArrived();
   std::optional<Message> TakeMessage();
   bool lost() const { return lost_.load(std::memory_order_acquire); }
+  // For workers: whoever finds that the pool is gone ends the process there and then. Memory that cannot be had and objects that
+  // cannot be read would otherwise become errors of tasks, though those are run again elsewhere.
+  void EndProcessWhenLost(int code) { end_code_ = code; }
   int fd() const { return fd_.get(); }
 
  private:
   bool SendBytes(void* fixed, std::size_t size, std::span<const std::byte> tail, std::span<const int> fds);
   bool ReadOne();  // mutex_ held
+  void Lose();
 
   UniqueFd fd_;
   std::atomic<std::uint64_t> next_request_{1};
   std::atomic<bool> lost_{false};
+  std::optional<int> end_code_;
   std::mutex mutex_;  // reading, and what was read
   std::map<std::uint64_t, Message> answers_;
   std::deque<Message> messages_;

@@ -130,7 +130,7 @@ bool Remaker::TryReplaceBlocks(Remake& remake) {
     if (!remake.done && !RanAgain(remake)) return false;
     const Stored old = ValueOf(*remake.task.root, remake.task.pin);
     if (remake.value.error) {
-      why = "its task was run again, and failed";
+      why = "its task was run again, and failed: " + detail::DescribeError(remake.value);
     } else if (!SameButForRecords(old, remake.value)) {
       why = "its task was run again, and returned something of another shape";
     } else if (AnyIsHere(dead, remake.blocks) || !SameBlocksBeside(old, remake.value)) {

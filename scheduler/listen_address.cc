@@ -36,7 +36,7 @@ ListenAddress ParseListenAddress(std::string_view text) {
   }
   const std::size_t colon = text.rfind(':');
   if (text.starts_with("unix:") || colon == std::string_view::npos) {
-    return Bad(Fault::kMalformed, "not an address: '" + given + "'; write /path/of/socket or 127.0.0.1:PORT");
+    return Bad(Fault::kMalformed, "not an address: '" + given + "'; write /path/of/socket or IP:PORT");
   }
   ListenAddress address;
   const std::string_view port = text.substr(colon + 1);

@@ -41,6 +41,7 @@ int RunWorker(int, char**, char**) {
   int code = 0;
   try {
     auto context = runtime::Context::Attach(runtime::UniqueFd(wire::kWorkerSocketFd), wire::Role::kWorker, spawn);
+    context->socket().EndProcessWhenLost(0);
     context->submitter().own_needs = own_needs;
     runtime::SetCurrentContext(context.get());
     Executor executor(*context);

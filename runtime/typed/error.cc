@@ -255,6 +255,16 @@ void EncodeRuntimeError(std::string_view kind, std::string_view message, const T
   WriteRecord(out, record);
 }
 
+std::string DescribeError(const Stored& stored) {
+  try {
+    Decoder from(stored.payload, stored.pin);
+    const ErrorRecord record = ReadRecord(from);
+    return record.task.empty() ? record.message : record.message + " (" + Where(record) + ")";
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
 void ThrowStored(std::span<const std::byte> payload) { ThrowError({payload, {}, kWhole, true}); }
 
 void ThrowError(const Stored& stored) {

@@ -53,6 +53,42 @@ int AlwaysDie() {
 }
 int Square(int x) { return x * x; }
 int WorkerPid() { return getpid(); }
+std::vector<int> ChildrenOf(int parent) {
+  std::vector<int> children;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const int pid = std::atoi(entry.path().filename().c_str());
+    if (pid <= 0) continue;
+    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+    std::string text;
+    std::getline(file, text);
+    const auto end = text.rfind(')');
+    if (end == std::string::npos) continue;
+    if (std::atoi(text.c_str() + end + 4) == parent) children.push_back(pid);
+  }
+  return children;
+}
+
+std::string NameOf(int pid) {
+  std::string name;
+  std::ifstream("/proc/" + std::to_string(pid) + "/comm") >> name;
+  return name;
+}
+
+// Ends its own pool, keeps the supervisor from ending this process, and goes on as if nothing had happened.
+int FillWithoutAPool(const std::string& mark) {
+  const int supervisor = getppid();
+  kill(supervisor, SIGSTOP);
+  for (const int child : ChildrenOf(supervisor))
+    if (NameOf(child) == "sheaf-pool") kill(child, SIGKILL);
+  CountRun(mark);
+  try {
+    std::vector<sheaf::ArrayBuilder<int>> kept;
+    for (int i = 0; i < 16; ++i) kept.emplace_back(std::size_t{4} << 20);
+  } catch (const std::exception&) {
+  }
+  CountRun(mark);
+  return 0;
+}
 sheaf::Array<int> Fill(int n, int value) {
   sheaf::ArrayBuilder<int> out(static_cast<std::size_t>(n));
   for (int& x : out.span()) x = value;
@@ -310,27 +346,6 @@ TEST(DriverKill, ADeadEmbeddedPoolGivesATypedErrorAndNoHang) {
   EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
-std::vector<int> ChildrenOf(int parent) {
-  std::vector<int> children;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    const int pid = std::atoi(entry.path().filename().c_str());
-    if (pid <= 0) continue;
-    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-    std::string text;
-    std::getline(file, text);
-    const auto end = text.rfind(')');
-    if (end == std::string::npos) continue;
-    if (std::atoi(text.c_str() + end + 4) == parent) children.push_back(pid);
-  }
-  return children;
-}
-
-std::string NameOf(int pid) {
-  std::string name;
-  std::ifstream("/proc/" + std::to_string(pid) + "/comm") >> name;
-  return name;
-}
-
 int DriverThatDies(const std::string& mark) {
   sheaf::Init();
   std::ofstream(mark) << Remote<WorkerPid>().Get() << std::flush;
@@ -367,6 +382,19 @@ int DriverWhosePoolDies() {
   } catch (const sheaf::PoolLostError&) {
   }
   return 0;
+}
+
+// What it would say of its task, that there is no memory above all, is not the task's: that is run again where there is a pool.
+TEST_F(KillTest, AWorkerWhosePoolIsGoneEndsBeforeItsTaskNotices) {
+  const std::string mark = MarkFolder() + "/poolless";
+  const auto supervisors = ChildrenOf(getpid());
+  ASSERT_EQ(supervisors.size(), 1u);
+  EXPECT_THROW(sheaf::Task<FillWithoutAPool>({.retries = 0}).Remote(mark).Get(), sheaf::PoolLostError);
+  const auto workers = ChildrenOf(supervisors[0]);
+  for (int i = 0; i < 1000 && std::any_of(workers.begin(), workers.end(), Alive); ++i) usleep(10'000);
+  EXPECT_FALSE(std::any_of(workers.begin(), workers.end(), Alive));
+  EXPECT_EQ(Runs(mark), 1);
+  kill(supervisors[0], SIGCONT);
 }
 
 std::optional<sheaf::PoolView> StatusOfThePool() {

@@ -96,6 +96,7 @@ bool FarHalf::TakePush(const Head& head) {
   if (read == FormRead::kHostile) End(why);
   if (read == FormRead::kOver) return false;
   if (read == FormRead::kError) {
+    EndIfPoolIsGone("");
     Refuse(head.number, "OutOfMemoryError", runtime::NoRoomFor(context_, "a task's arguments", head.bytes),
            push.function);
     return true;

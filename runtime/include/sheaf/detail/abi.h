@@ -296,6 +296,7 @@ struct TaskIdentity {
 void EncodeException(const TaskIdentity& task, Encoder& out) noexcept;  // the exception in flight
 [[noreturn]] void ThrowStored(std::span<const std::byte> payload);      // TaskError or the user's type with TaskInfo
 // Errors of the runtime itself, in the same stored form: kind is one of those listed in error.h.
+std::string DescribeError(const Stored& stored);                           // one line; of a damaged one, that it is
 void EncodeRuntimeError(std::string_view kind, std::string_view message, const TaskIdentity& task, Encoder& out);
 
 void Init(int* argc, char** argv);
