@@ -234,6 +234,7 @@ void PoolServer::RelayEnded(const Spawn& spawn, bool was_ready, int status) {
   const auto relay = relays_.find(spawn.grant);
   const bool meant = relay == relays_.end() || relay->second.leaving;
   const lease::Shape shape = relay == relays_.end() ? 0 : ShapeOfNumber(relay->second.grant.job);
+  const std::string lender = relay == relays_.end() ? "" : relay->second.grant.lender;
   if (relay != relays_.end()) relays_.erase(relay);
   const auto job = jobs_.find(spawn.job);
   if (job == jobs_.end() || meant) return;
@@ -247,6 +248,7 @@ void PoolServer::RelayEnded(const Spawn& spawn, bool was_ready, int status) {
   RelayTrouble& trouble = job->second.relay_trouble[shape];
   if (was_ready) trouble = {};
   if (trouble.failures == 0) trouble.since = now_;
+  trouble.lender = lender;
   trouble.again = now_ + (50 * kMilli << std::min(trouble.failures, 6u));
   if (was_ready || (++trouble.failures, now_ - trouble.since < kRelayTroubleMax)) return;
   trouble = {};

@@ -222,6 +222,10 @@ void PoolServer::StartNear(const Neighbours::Granted& granted) {
   const std::string needs = std::string(wire::kNeedsEnvironment) + "=";
   std::erase_if(description.environment, [&](const std::string& text) { return text.starts_with(needs); });
   if (shape != 0) description.environment.push_back(needs + FormatNeeds(job->second.shapes[shape]));
+  // What a machine that is away says of itself is read once, not each time it is tried.
+  const auto trouble = job->second.relay_trouble.find(shape);
+  const bool known_trouble = trouble != job->second.relay_trouble.end() && trouble->second.failures > 0 &&
+                             trouble->second.lender == granted.grant.lender;
   char identity[4 * 17 + 1];
   std::snprintf(identity, sizeof identity, "%llx %llx %llx %llx", static_cast<unsigned long long>(driver->build[0]),
                 static_cast<unsigned long long>(driver->build[1]), static_cast<unsigned long long>(driver->build[2]),
@@ -229,7 +233,8 @@ void PoolServer::StartNear(const Neighbours::Granted& granted) {
   description.environment.push_back(std::string(relay::kRelayEnvironment) + "=" + granted.grant.address + "\n" +
                                     granted.ticket + "\n" + std::to_string(granted.grant.cpus_milli) + "\n" + identity +
                                     "\n" + options_.pki_directory + "\n" + granted.grant.lender + "\n" +
-                                    TransferPath() + "\n" + std::to_string(granted.grant.slots));
+                                    TransferPath() + "\n" + std::to_string(granted.grant.slots) + "\n" +
+                                    (known_trouble ? "again" : "first"));
   Spawn entry;
   entry.kind = Spawn::Kind::kNear;
   entry.job = job->first;

@@ -117,6 +117,7 @@ class PoolServer {
   struct RelayTrouble {  // relays that failed before they stood, one after the other
     std::uint32_t failures = 0;
     Now since = 0, again = 0;  // not before
+    std::string lender;        // of the last one
   };
   static constexpr Now kRelayTroubleMax = 60'000 * kMilli;
   static constexpr char kCannotTravel[] =

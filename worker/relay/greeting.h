@@ -18,6 +18,7 @@
 
 namespace sheaf::relay {
 
+inline constexpr int kExitNoStream = 73;  // of a half that found nobody to talk to
 [[noreturn]] void Fail(const std::string& why);
 [[noreturn]] void RefuseAndEnd(Stream& stream, const std::string& why);  // the far half, and the near one is told
 

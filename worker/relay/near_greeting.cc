@@ -19,7 +19,7 @@ namespace sheaf::relay {
 void Fail(const std::string& why) {
   std::fprintf(stderr, "sheaf: %s\n", why.c_str());
   std::fflush(nullptr);
-  _exit(73);
+  _exit(kExitNoStream);
 }
 
 std::string ReadText(Stream& stream, const Head& head) {

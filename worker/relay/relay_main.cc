@@ -55,7 +55,7 @@ int RunNear(const std::vector<std::string>& arguments) {
   if (!given) Fail("internal-relay is started by a pool only");
   std::istringstream lines{std::string(given)};
   unsetenv(kRelayEnvironment);
-  std::string address, ticket, milli, identity, pki, lender, transfers, places;
+  std::string address, ticket, milli, identity, pki, lender, transfers, places, tried;
   std::getline(lines, address);
   std::getline(lines, ticket);
   std::getline(lines, milli);
@@ -64,10 +64,12 @@ int RunNear(const std::vector<std::string>& arguments) {
   std::getline(lines, lender);
   std::getline(lines, transfers);
   std::getline(lines, places);
+  std::getline(lines, tried);
   const Parcel parcel = Pack(identity, arguments);  // may read for seconds: before anybody waits for it
   std::string peer, why;
   std::unique_ptr<Transport> transport = Dial(address, pki, &peer, &why);
-  if (!transport) Fail(why);
+  if (!transport && tried == "again") _exit(kExitNoStream);  // said before
+  if (!transport) Fail(lender.empty() ? why : "pool " + lender + ": " + why);
   if (!pki.empty() && peer != lender) Fail("at " + address + " pool " + peer + " answers, not " + lender);
   Stream stream(std::move(transport));
   Host host = Greet(stream, ticket, parcel);
