@@ -26,6 +26,7 @@ enum class Wire { kPlain, kTls, kSlow };
 class Cluster {
  public:
   Cluster(int pools, int workers, Wire wire = Wire::kPlain) : wire_(wire), links_(wire == Wire::kSlow) {
+    if (!std::getenv("SHEAF_BIN")) Die("SHEAF_BIN must name the sheaf executable, as ./dev bench sets it");
     char name[] = "/tmp/sheaf-bench-net-XXXXXX";
     if (!mkdtemp(name)) Die("mkdtemp failed");
     directory_ = name;
@@ -78,8 +79,9 @@ class Cluster {
 
  private:
   void StartPool(const std::string& id, int workers) {
-    std::vector<std::string> words{"pool", "start",   "--workers", std::to_string(workers), "--id",
-                                   id,     "--store", "4GiB",      "--address-file",        directory_ + "/" + id};
+    std::vector<std::string> words{"pool",     "start",     "--workers", std::to_string(workers), "--id",
+                                   id,         "--store",   "4GiB",      "--address-file",        directory_ + "/" + id,
+                                   "--labels", "pool=" + id};
     if (wire_ == Wire::kPlain) {
       words.insert(words.end(), {"--scheduler", scheduler_});
     } else {
