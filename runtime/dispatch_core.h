@@ -195,6 +195,13 @@ class DispatchCore {
     });
   }
 
+  // Whether another machine has places that are free as soon as it has heard of a recall.
+  bool AnySettles(std::uint32_t shape) const {
+    return std::any_of(pairs_.begin(), pairs_.end(), [shape](const Pair& at) {
+      return at.open && at.shape == shape && !at.blocked && at.paused && at.in_flight < at.places;
+    });
+  }
+
   // How many workers are worth having for `outstanding` unfinished tasks.
   static std::uint32_t Want(std::uint64_t outstanding, std::uint32_t slots) {
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(outstanding, slots));

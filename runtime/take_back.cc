@@ -110,7 +110,8 @@ void Submitter::PushRequeueLocked() {
       Moves moves;
       const bool moves_count = relays_ > 0 && root->extra && MovesLocked(*root, &moves);
       const bool is_long = core_.CostOf(slots_.SlotOf(*root).task.function) >= DispatchCore::kUnknownNanos;
-      const bool wait_for_free = is_long && !moves_count && core_.AnyRuns(ShapeOf(*root)) &&
+      const bool wait_for_free = is_long && !moves_count &&
+                                 (core_.AnyRuns(ShapeOf(*root)) || core_.AnySettles(ShapeOf(*root))) &&
                                  (held_since_ == 0 || core_.clock() - held_since_ < kHoldNanos);
       const auto has_place = [&](int pair) {
         const Lane& urgent = PairAt(pair).lanes[1];

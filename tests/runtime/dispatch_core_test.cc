@@ -166,6 +166,21 @@ TEST(DispatchCore, QueuesNothingBehindALongTask) {
   EXPECT_EQ(Fill(core, 10 * kMillisecond, 0), 1);
 }
 
+TEST(DispatchCore, ARelayWhoseTasksWereTakenBackWillHavePlaces) {
+  DispatchCore core;
+  core.Open(0, 1, 1000, 0);
+  core.Open(1, 1, 1000, 0);
+  EXPECT_FALSE(core.AnySettles(0)) << "both have places now";
+  core.OnPushed(0, 0, kCost, 1);
+  core.OnRecalled(0);
+  EXPECT_FALSE(core.AnySettles(0)) << "what it has begun stays there";
+  core.OnTakenBack(0, 1, kCost);
+  EXPECT_TRUE(core.AnySettles(0));
+  EXPECT_FALSE(core.AnySettles(1)) << "not for tasks of another shape";
+  core.At(0).paused = false;
+  EXPECT_FALSE(core.AnySettles(0));
+}
+
 TEST(DispatchCore, WaitsForTheBestWorkerRatherThanQueueElsewhere) {
   DispatchCore core = WithPairs(2);
   DispatchCore::Input last = Push(core, {}, 3 * kMillisecond);
