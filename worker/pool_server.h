@@ -196,7 +196,7 @@ class PoolServer {
   void BeginStop(bool at_once);
   bool Watch(int fd, std::uint32_t events, std::uint64_t tag);
   void SendPacketTo(Connection& connection, std::span<const std::byte> bytes, std::span<const int> fds);
-  // Fills in the header and sends; a client that cannot be sent to is cut.
+  // Fills in the header and sends; a client that does not read what is sent is cut, one that is gone is for its reader to find.
   template <typename T>
   void Send(Connection& connection, wire::Kind kind, std::uint64_t request, T message, std::span<const int> fds = {},
             std::string_view tail = {});
